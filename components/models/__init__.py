@@ -1,0 +1,1 @@
+"""Models: one package a family, one module a system."""

@@ -1,0 +1,173 @@
+"""Plain data -> frozen dataclasses, and back. Every mistake becomes one `UserError` with the dotted path and the nearest valid name."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any, Literal, TypeVar
+
+from components.errors import UserError, nearest
+from components.spec.schema import Expectation, Spec, Target
+from components.spec.targets import check_target
+
+T = TypeVar("T")
+
+# What the caller of build() adds to each target's options; the user must not be asked for it.
+CONTEXT: dict[str, tuple[str, ...]] = {
+    "task": ("loss", "card"),
+    "optimizer": ("params",),
+    "schedule": ("step", "total_steps"),
+    "data.prepare": ("raw",),
+    "augment.always": ("card",),
+    "augment.train": ("card",),
+}
+
+
+def parse_spec(plain: dict[str, Any]) -> Spec:
+    """Turn composed plain data into a Spec.
+
+    `expect` is written per data set, `{digits: {test/accuracy: {minimum: 0.97}}}`; the Spec keeps the part of its own data set.
+
+    Raises:
+        UserError: unknown key, missing key, wrong type, value out of bounds, or a target that cannot be built.
+    """
+    plain = dict(plain)
+    if isinstance(plain.get("expect"), dict):
+        name = plain["data"].get("name") if isinstance(plain.get("data"), dict) else None
+        chosen = plain["expect"].get(name) or {}
+        plain["expect"] = [{"metric": metric, **bounds} for metric, bounds in chosen.items()]
+    elif plain.get("expect") is None:
+        plain["expect"] = []
+    spec: Spec = parse(Spec, plain, "")
+    _cross_checks(spec)
+    return spec
+
+
+def _cross_checks(spec: Spec) -> None:
+    """Faults that no single field shows."""
+    for expectation in spec.expect:
+        if (expectation.minimum is None) == (expectation.maximum is None):
+            raise UserError(
+                f"expect.{expectation.metric} needs one bound",
+                received=dataclasses.asdict(expectation),
+                expected="either minimum or maximum",
+            )
+    if spec.cluster.backend == "inline" and spec.cluster.workers != 1:
+        raise UserError(
+            "cluster.workers does not fit cluster.backend=inline",
+            received=spec.cluster.workers,
+            expected="1: inline runs everything in one process",
+            mend="choose cluster=local for several workers",
+        )
+    if spec.trainer.batch_size < spec.cluster.workers:
+        raise UserError(
+            "trainer.batch_size is smaller than cluster.workers",
+            received=f"{spec.trainer.batch_size} samples for {spec.cluster.workers} workers",
+            expected="at least one sample a worker in each global batch",
+        )
+
+
+def parse(kind: type[T], value: Any, path: str) -> T:
+    """Turn a plain mapping into the dataclass `kind`; `path` is the dotted path so far."""
+    if not isinstance(value, dict):
+        raise UserError(f"{path or 'configuration'} must be a mapping", received=repr(value), expected=f"keys of {kind.__name__}")
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in value:
+        if key not in fields:
+            raise UserError(f"unknown key '{_join(path, key)}'{nearest(str(key), fields)}", expected=f"one of: {', '.join(sorted(fields))}")
+    hints = typing.get_type_hints(kind)
+    arguments = {}
+    for name, f in fields.items():
+        here = _join(path, name)
+        if name in value:
+            arguments[name] = _convert(hints[name], value[name], here)
+            _check_bound(f, arguments[name], here)
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise UserError(f"missing key '{here}'", expected=f"a value of type {_name(hints[name])}")
+    return kind(**arguments)
+
+
+def _check_bound(f: dataclasses.Field[Any], value: Any, path: str) -> None:
+    minimum = f.metadata.get("minimum")
+    if minimum is not None and value is not None and value < minimum:
+        raise UserError(f"{path} is out of range", received=value, expected=f"at least {minimum:g}")
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = [a for a in arguments if a is not type(None)]
+        return _convert(hint, value, path)
+    if hint is Target:
+        return _convert_target(value, path)
+    if dataclasses.is_dataclass(hint):
+        return parse(hint, value, path)  # type: ignore[type-var]
+    if origin is Literal:
+        if value not in arguments:
+            raise UserError(f"{path} has no such value{nearest(str(value), arguments)}", received=repr(value), expected=f"one of: {', '.join(arguments)}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{path} must be a list", received=repr(value), expected=f"a list of {_name(arguments[0])}")
+        return tuple(_convert(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{path} must be a mapping", received=repr(value))
+        return {str(k): _convert(arguments[1], v, _join(path, str(k))) for k, v in value.items()}
+    return _convert_scalar(hint, value, path)
+
+
+def _convert_scalar(kind: type, value: Any, path: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind in (int, float) and isinstance(value, bool)):
+        raise UserError(f"{path} has the wrong type", received=f"{value!r} ({type(value).__name__})", expected=_name(kind))
+    return value
+
+
+def _convert_target(value: Any, path: str) -> Target:
+    if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
+        raise UserError(
+            f"{path} does not say what to build",
+            received=repr(value),
+            expected=f"a mapping with `_target_`, such as {{_target_: components.models.cnn.lenet5.LeNet5}}",
+        )
+    options = {str(k): v for k, v in value.items() if k != "_target_"}
+    target = Target(value["_target_"], options)
+    check_target(target, path, CONTEXT.get(path.split("[")[0], ()))
+    return target
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a Spec, or a part of it, into JSON data; `parse_spec(to_plain(spec)) == spec`."""
+    if isinstance(value, Target):
+        return {"_target_": value.name, **to_plain(value.options)}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if dataclasses.is_dataclass(value):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return value
+
+
+def expectation_met(expectation: Expectation, metrics: dict[str, dict[str, Any]]) -> bool | None:
+    """Compare `test/accuracy`-style expectation with metrics `{split: {name: value}}`; None where the metric was not measured."""
+    split, _, name = expectation.metric.partition("/")
+    value = metrics.get(split, {}).get(name)
+    if not isinstance(value, (int, float)):
+        return None
+    if expectation.minimum is not None:
+        return value >= expectation.minimum
+    return expectation.maximum is not None and value <= expectation.maximum
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

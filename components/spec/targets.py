@@ -1,0 +1,168 @@
+"""`_target_` names: which are allowed, what options they take (read from source, nothing is imported), and building them.
+
+A configuration can name code; an allow-list keeps it from naming *any* code (Hydra's instantiate would call whatever it is given).
+Signatures are read with `ast`, so that a typo in an option is found in milliseconds, before torch is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import importlib.util
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError, nearest
+from components.spec.schema import Target
+
+ALLOWED_PREFIXES = ("components.", "torch.optim.")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Parameters of a class's constructor or of a function, without `self`."""
+
+    names: tuple[str, ...]
+    required: frozenset[str]
+    annotations: dict[str, str]
+    open: bool  # takes **kwargs
+
+
+def check_target(target: Target, path: str, context: tuple[str, ...] = ()) -> None:
+    """Check that a target is allowed, exists, and takes exactly the options it is given.
+
+    Args:
+        target: what to build.
+        path: dotted path in the configuration, for messages.
+        context: parameters that the caller of `build` will add.
+
+    Raises:
+        UserError: not allowed, not found, unknown or missing option, option of a plainly wrong type.
+    """
+    if not target.name.startswith(ALLOWED_PREFIXES):
+        raise UserError(
+            f"{path}._target_ is not allowed",
+            received=target.name,
+            expected=f"a name that starts with {' or '.join(ALLOWED_PREFIXES)}",
+            mend="put your own class in a module under components/",
+        )
+    signature = _signature(target.name, path)
+    free = [n for n in signature.names if n not in context]
+    for key, value in target.options.items():
+        if key not in free and not signature.open:
+            raise UserError(f"unknown key '{path}.{key}' for {target.name}{nearest(key, free)}", expected=f"one of: {', '.join(free) or '(none)'}")
+        _check_type(signature.annotations.get(key), value, f"{path}.{key}")
+    missing = sorted(signature.required - set(target.options) - set(context))
+    if missing:
+        raise UserError(f"missing key '{path}.{missing[0]}'", expected=f"{target.name} needs: {', '.join(missing)}")
+
+
+def build(target: Target, **context: Any) -> Any:
+    """Import and call a target with its options, plus those context values that its signature names.
+
+    Raises:
+        UserError: the constructor refused the options (TypeError or ValueError inside it).
+    """
+    check_target(target, target.name, tuple(context))
+    function = resolve(target.name)
+    names = inspect.signature(function).parameters
+    accepted = {k: v for k, v in context.items() if k in names}
+    try:
+        return function(**target.options, **accepted)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{target.name} refused its options: {error}", received=target.options) from error
+
+
+def resolve(name: str) -> Any:
+    """Import the object that a checked dotted name stands for."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@functools.cache
+def module_source(module: str) -> Path | None:
+    """Return the source file of a dotted module without importing it (nor its parents), or None."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or not spec.submodule_search_locations:
+        return Path(spec.origin) if spec is not None and spec.origin and not rest else None
+    base = Path(spec.submodule_search_locations[0], *rest)
+    for candidate in (base.with_suffix(".py"), base / "__init__.py") if rest else (base / "__init__.py",):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _signature(name: str, path: str) -> Signature:
+    module, _, attribute = name.rpartition(".")
+    source = module_source(module)
+    if source is None:
+        raise UserError(f"{path}._target_ names a module that does not exist", received=name, expected=_siblings(module))
+    found = _find(source, attribute)
+    if found is None:
+        known = [n.name for n in ast.parse(source.read_text()).body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and not n.name.startswith("_")]
+        raise UserError(f"{path}._target_ names nothing in {module}{nearest(attribute, known)}", received=name, expected=f"one of: {', '.join(known)}")
+    return found
+
+
+def _siblings(module: str) -> str:
+    parent = module_source(module.rpartition(".")[0])
+    names = sorted(p.stem for p in parent.parent.glob("*.py") if p.stem != "__init__") if parent else []
+    return f"a module under {module.rpartition('.')[0]}: {', '.join(names) or '(none)'}"
+
+
+@functools.cache
+def _find(source: Path, attribute: str) -> Signature | None:
+    """Find a class or function in a file, following `from a import b as attribute` (torch.optim re-exports)."""
+    for node in ast.parse(source.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and node.name == attribute:
+            return _from_arguments(node.args, skip_self=False)
+        if isinstance(node, ast.ClassDef) and node.name == attribute:
+            return _from_class(node)
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                if (alias.asname or alias.name) == attribute:
+                    origin = module_source(node.module)
+                    return _find(origin, alias.name) if origin else None
+    return None
+
+
+def _from_class(node: ast.ClassDef) -> Signature:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return _from_arguments(item.args, skip_self=True)
+    fields = [i for i in node.body if isinstance(i, ast.AnnAssign) and isinstance(i.target, ast.Name)]
+    names = tuple(f.target.id for f in fields)  # type: ignore[union-attr]
+    required = frozenset(f.target.id for f in fields if f.value is None)  # type: ignore[union-attr]
+    return Signature(names, required, {f.target.id: ast.unparse(f.annotation) for f in fields}, open=False)  # type: ignore[union-attr]
+
+
+def _from_arguments(arguments: ast.arguments, *, skip_self: bool) -> Signature:
+    positional = [*arguments.posonlyargs, *arguments.args][int(skip_self) :]
+    required = [a.arg for a in positional[: len(positional) - len(arguments.defaults)]]
+    required += [a.arg for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None]
+    everything = [*positional, *arguments.kwonlyargs]
+    annotations = {a.arg: ast.unparse(a.annotation) for a in everything if a.annotation}
+    return Signature(tuple(a.arg for a in everything), frozenset(required), annotations, open=arguments.kwarg is not None)
+
+
+_SIMPLE = {"int": int, "float": (int, float), "str": str, "bool": bool}
+
+
+def _check_type(annotation: str | None, value: Any, path: str) -> None:
+    """Refuse a value that plainly contradicts a simple annotation (`int`, `float | None`); richer ones are the constructor's business."""
+    if isinstance(value, str) and annotation and "Tensor" in annotation and "str" not in annotation:  # torch.optim: lr: float | Tensor
+        raise UserError(f"{path} has the wrong type", received=repr(value), expected="a number")
+    parts = [p.strip() for p in (annotation or "").split("|")]
+    if not parts[0] or any(p not in _SIMPLE and p != "None" for p in parts):
+        return
+    if value is None and "None" in parts:
+        return
+    fits = any(isinstance(value, _SIMPLE[p]) and (p == "bool" or not isinstance(value, bool)) for p in parts if p != "None")
+    if not fits:
+        raise UserError(f"{path} has the wrong type", received=f"{value!r} ({type(value).__name__})", expected=annotation)

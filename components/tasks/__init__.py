@@ -1,0 +1,1 @@
+"""Tasks: what one step, one prediction and one evaluation mean for a kind of system."""

@@ -1,0 +1,1 @@
+"""HOW: the loop, its session, checkpoints, the evaluator and the journal."""

@@ -1,0 +1,79 @@
+"""metrics.jsonl: one JSON object a line, appended by rank 0 while it trains. Progress display and trackers are readers of this file.
+
+Records: `{"kind": "step" | "epoch" | "event", "step": int, "epoch": int, "seconds": float, ...}`; seconds since the (first) start of training.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.files import write_text
+
+
+class Journal:
+    """Appends records. Lines are flushed one by one: a killed process leaves at most one torn last line, which readers skip."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of the run
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Append one record. A value that is not finite is written as null: JSON has no NaN."""
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
+        self._stream.write(json.dumps({"kind": kind, **clean}) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return all whole records of a journal; an absent file has none."""
+    if not path.is_file():
+        return []
+    return list(parse_lines(path.read_text(encoding="utf-8")))
+
+
+def parse_lines(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the records of whole lines, skipping a torn one."""
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict):
+            yield record
+
+
+def rewind(path: Path, step: int) -> float:
+    """Drop what was written after `step` (a resumed run makes those steps again) and return the seconds journalled so far."""
+    kept = [r for r in read(path) if r.get("step", 0) <= step]
+    if path.is_file():
+        write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
+    return max((float(r.get("seconds", 0.0)) for r in kept), default=0.0)
+
+
+class Follower:
+    """Reads a growing journal piece by piece."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+
+    def new_records(self) -> list[dict[str, Any]]:
+        """Return the records of the whole lines appended since the last call."""
+        if not self.path.is_file():
+            return []
+        if self.path.stat().st_size < self._offset:  # rewound by a resumed run
+            self._offset = 0
+        with open(self.path, "rb") as stream:
+            stream.seek(self._offset)
+            chunk = stream.read()
+        whole = chunk[: chunk.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return list(parse_lines(whole.decode("utf-8")))

@@ -1,0 +1,61 @@
+"""What a job knows about where it runs. Backends: in this process (here), Ray Train (flows/adapters/ray.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+
+
+class Session(Protocol):
+    """One worker's view of its group."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Tell the group's controller that this rank got here. A barrier: every rank calls it the same number of times."""
+
+
+@dataclass
+class LocalSession:
+    """This process alone, or one process of a `torch.distributed` group that the caller has initialised."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def rank(self) -> int:
+        return dist.get_rank() if dist.is_initialized() else 0
+
+    @property
+    def world(self) -> int:
+        return dist.get_world_size() if dist.is_initialized() else 1
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Nobody listens; the journal already holds the figures."""
+
+
+def gather(session: Session, value: Any) -> list[Any]:
+    """Return every rank's value, in rank order, on every rank. Values may differ in size."""
+    if session.world == 1:
+        return [value]
+    values: list[Any] = [None] * session.world
+    dist.all_gather_object(values, value)
+    return values
+
+
+def sum_over_ranks(session: Session, values: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over the ranks, on the session's device; `values` itself may be changed."""
+    if session.world == 1:
+        return values
+    values = values.to(session.device)
+    dist.all_reduce(values)
+    return values

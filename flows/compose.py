@@ -1,0 +1,113 @@
+"""The only reader of Hydra: command-line overrides -> one frozen Spec."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError, nearest
+from components.spec.parse import parse_spec
+from components.spec.schema import Spec
+
+_LOCK = threading.Lock()  # Hydra keeps one global state a process
+
+
+def compose(root: Path, overrides: list[str] | tuple[str, ...] = ()) -> Spec:
+    """Compose conf/ with overrides in Hydra's syntax and validate the result.
+
+    Args:
+        root: the project's folder; its conf/ is read.
+        overrides: such as `experiment=cnn/lenet5`, `trainer.epochs=5`.
+
+    Raises:
+        UserError: a malformed override, an unknown group, value or key, a wrong type, an unresolved interpolation.
+    """
+    plain, choices = _compose_plain(root / "conf", list(overrides))
+    plain["experiment"] = choices.get("experiment")
+    return parse_spec(plain)
+
+
+def _compose_plain(conf: Path, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    _refuse_environment_in(overrides)
+    with _LOCK:
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(config_dir=str(conf), version_base="1.3"):
+                config = hydra_compose(config_name="config", overrides=overrides, return_hydra_config=True)
+                choices = dict(config.hydra.runtime.choices)
+                OmegaConf.set_struct(config, False)
+                config.pop("hydra")
+                plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explain(conf, overrides, error) from error
+    assert isinstance(plain, dict)
+    return plain, choices  # type: ignore[return-value]
+
+
+def _refuse_environment_in(overrides: list[str]) -> None:
+    for override in overrides:
+        if "${oc.env" in override or "${hydra:" in override:
+            raise UserError(
+                "an override reads the environment",
+                received=override,
+                expected="plain values: the specification is hashed and must mean the same everywhere",
+                mend="let your shell expand the variable",
+            )
+
+
+def _explain(conf: Path, overrides: list[str], error: Exception) -> UserError:
+    """Turn Hydra's error into one sentence with the nearest valid name."""
+    text = str(error).strip()
+    if match := re.search(r"Could not find '([\w./-]+)/([\w.-]+)'", text) or re.search(r"Could not find '([\w.-]+)/([\w./-]+)'", text):
+        whole = f"{match.group(1)}/{match.group(2)}"
+        group, _, choice = whole.partition("/")
+        known = group_choices(conf, group)
+        return UserError(f"unknown value '{choice}' for {group}{nearest(choice, known)}", received=f"{group}={choice}", expected=f"one of: {', '.join(known)}")
+    if match := re.search(r"Could not override '([\w.@/-]+)'", text):
+        return _unknown_key(conf, match.group(1), overrides)
+    if match := re.search(r"[Kk]ey '(\w+)' is not in struct\s+full_key: ([\w.\[\]]+)", text):
+        return _unknown_key(conf, match.group(2), overrides)
+    return UserError(f"the configuration does not compose: {text.splitlines()[0]}", received=" ".join(overrides) or None)
+
+
+def _unknown_key(conf: Path, key: str, overrides: list[str]) -> UserError:
+    known = sorted({*known_keys(conf), *groups(conf)})
+    given = next((o for o in overrides if o.lstrip("+~").startswith(key)), key)
+    return UserError(f"unknown key '{key}'{nearest(key, known)}", received=given, mend="`modelyard plan` prints the whole configuration")
+
+
+def groups(conf: Path) -> list[str]:
+    """Return the names of the configuration groups (the folders of conf/)."""
+    return sorted(p.name for p in conf.iterdir() if p.is_dir())
+
+
+def group_choices(conf: Path, group: str) -> list[str]:
+    """Return the values that a group can take, as written on the command line."""
+    folder = conf / group
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def known_keys(conf: Path) -> list[str]:
+    """Return the dotted keys of the schema, for nearest-name hints."""
+    import dataclasses
+    import typing
+
+    def walk(kind: type, prefix: str) -> list[str]:
+        keys = []
+        hints = typing.get_type_hints(kind)
+        for f in dataclasses.fields(kind):
+            keys.append(prefix + f.name)
+            if dataclasses.is_dataclass(hints[f.name]):
+                keys += walk(typing.cast(type, hints[f.name]), f"{prefix}{f.name}.")
+        return keys
+
+    return walk(Spec, "")

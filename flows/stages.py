@@ -1,0 +1,130 @@
+"""What each stage depends on, and so its key: its part of the spec, its inputs' hashes, its code, the environment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from components.spec.parse import to_plain
+from components.spec.schema import Spec
+from flows.code import fingerprint
+from flows.store import Manifest, Store
+
+STAGES = ("data", "check", "train", "evaluate", "report")
+
+_ENTRY_MODULES = {
+    "data": ("components.data.stage",),
+    "check": ("components.data.checks",),
+    "train": ("components.training.jobs",),
+    "evaluate": ("components.training.jobs",),
+    "report": ("components.reporting.page",),
+}
+# Modules that a stage reaches by import but that cannot change its result.
+_IRRELEVANT = ("components.errors", "components.files", "components.spec")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What will become of a stage, and why."""
+
+    stage: str
+    manifest: Manifest | None  # set: it will be reused
+    why: str
+
+
+def environment() -> dict[str, str]:
+    """Versions that can change a number."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return {"python": python, "torch": metadata.version("torch"), "numpy": metadata.version("numpy")}
+
+
+def key_parts(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str, Any]:
+    """Return the plain data whose hash is the stage's key. `done` holds the manifests of the stages before it."""
+    return {
+        "stage": stage,
+        "config": to_plain(_config(stage, spec)),
+        "inputs": _inputs(stage, done),
+        "code": _code(stage, spec),
+        "environment": environment(),
+    }
+
+
+def _config(stage: str, spec: Spec) -> dict[str, Any]:
+    system = {"model": spec.model, "task": spec.task, "loss": spec.loss, "augment": {"always": spec.augment.always}}
+    return {
+        "data": {"data": spec.data},
+        "check": {"check": spec.check},
+        "train": {
+            **system,
+            "augment": spec.augment,
+            "optimizer": spec.optimizer,
+            "schedule": spec.schedule,
+            "trainer": spec.trainer,
+            "seed": spec.seed,
+            "validation": {"batch_size": spec.evaluate.batch_size, "max_batches": spec.evaluate.max_batches},
+            # The order of floating-point sums depends on these; the address and the resources of a cluster do not change a number.
+            "workers": spec.cluster.workers,
+            "device": "cuda" if spec.cluster.gpus_per_worker else "cpu",
+        },
+        "evaluate": {**system, "evaluate": spec.evaluate},
+        "report": {"experiment": spec.experiment, "expect": spec.expect},
+    }[stage]
+
+
+def _inputs(stage: str, done: Mapping[str, Manifest]) -> dict[str, str]:
+    if stage == "data":
+        return {}
+    if stage == "report":
+        return {name: manifest.key for name, manifest in done.items() if name != "report"}
+    inputs = {"data": done["data"].outputs["content_sha256"]}
+    if stage == "evaluate":
+        inputs["checkpoint"] = done["train"].outputs["checkpoint_sha256"]
+    return inputs
+
+
+def _code(stage: str, spec: Spec) -> dict[str, str]:
+    targets = {
+        "data": [spec.data.prepare],
+        "train": [spec.model, spec.task, spec.loss, spec.schedule, *spec.augment.train, *spec.augment.always],
+        "evaluate": [spec.model, spec.task, spec.loss, *spec.augment.always],
+    }.get(stage, [])
+    found = fingerprint([*_ENTRY_MODULES[stage], *(t.name.rpartition(".")[0] for t in targets)])
+    return {m: h for m, h in found.items() if not m.startswith(_IRRELEVANT)}
+
+
+def decide(spec: Spec, store: Store) -> list[Decision]:
+    """Say for each stage, in order, whether the store already holds it. A stage after one that must run cannot be known to be reused."""
+    done: dict[str, Manifest] = {}
+    decisions: list[Decision] = []
+    for stage in STAGES:
+        if len(done) < len(decisions):
+            decisions.append(Decision(stage, None, f"after {decisions[-1].stage}"))
+            continue
+        parts = key_parts(stage, spec, done)
+        manifest = store.find(stage, parts)
+        if manifest is not None:
+            done[stage] = manifest
+        decisions.append(Decision(stage, manifest, "unchanged" if manifest else explain(stage, parts, store, spec.experiment)))
+    return decisions
+
+
+def explain(stage: str, parts: dict[str, Any], store: Store, experiment: str) -> str:
+    """Say why a stage has to run: what differs from the newest earlier run of the experiment."""
+    before = store.last_parts(stage, experiment)
+    if before is None:
+        return "never ran for this experiment"
+    old, new = _flat(before), _flat(parts)
+    changes = [f"{k.partition('.')[2]}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return "; ".join(changes[:3]) + more if changes else "its files were missing or damaged"
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}{key}.").items()}
+    if isinstance(value, list):
+        return {k: v for i, item in enumerate(value) for k, v in _flat(item, f"{prefix}{i}.").items()}
+    return {prefix.rstrip("."): value}
