@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from components.files import digest
 from components.spec.parse import to_plain
 from components.spec.schema import Spec
 from flows.code import fingerprint
@@ -50,6 +51,11 @@ def key_parts(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str,
         "code": _code(stage, spec),
         "environment": environment(),
     }
+
+
+def identity(spec: Spec) -> str:
+    """Return a hash of everything about a run that is known before it starts: its configuration, code and environment."""
+    return digest([environment(), *({"config": to_plain(_config(s, spec)), "code": _code(s, spec)} for s in STAGES)], 10)
 
 
 def _config(stage: str, spec: Spec) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from components.files import write_text
 
@@ -59,21 +60,28 @@ def rewind(path: Path, step: int) -> float:
 
 
 class Follower:
-    """Reads a growing journal piece by piece."""
+    """Reads a growing journal piece by piece. It holds the file open, so a stage that is committed (renamed) under it is read to its end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._offset = 0
+        self._stream: BinaryIO | None = None
 
     def new_records(self) -> list[dict[str, Any]]:
         """Return the records of the whole lines appended since the last call."""
-        if not self.path.is_file():
+        self._open()
+        if self._stream is None:
             return []
-        if self.path.stat().st_size < self._offset:  # rewound by a resumed run
-            self._offset = 0
-        with open(self.path, "rb") as stream:
-            stream.seek(self._offset)
-            chunk = stream.read()
+        start = self._stream.tell()
+        chunk = self._stream.read()
         whole = chunk[: chunk.rfind(b"\n") + 1]
-        self._offset += len(whole)
+        self._stream.seek(start + len(whole))
         return list(parse_lines(whole.decode("utf-8")))
+
+    def _open(self) -> None:
+        """Open the journal, or the one that a resumed run has put in its place."""
+        try:
+            inode = self.path.stat().st_ino
+        except FileNotFoundError:
+            return
+        if self._stream is None or os.fstat(self._stream.fileno()).st_ino != inode:
+            self._stream = open(self.path, "rb")  # noqa: SIM115 - held open on purpose

@@ -95,6 +95,7 @@ class Loop:
     def run(self) -> dict[str, Any]:
         """Train to the end, from the last checkpoint if there is one, and return the summary."""
         stopped = ""
+        self._write("event", seconds=self.progress.seconds, name="start", total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
         started = time.perf_counter() - self.progress.seconds
         while not stopped:
             loss = self._epoch(started)

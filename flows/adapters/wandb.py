@@ -1,0 +1,128 @@
+"""Weights & Biases, as a reader of the journal in a process of its own: tracking can neither stall nor fail a run.
+
+`Tracker` (in the driver) starts `python -m flows.adapters.wandb ORDER.json`, which follows metrics.jsonl, logs to one W&B run with a
+deterministic id, and falls back to offline when the server cannot be reached. One reader means one W&B run, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+from components.files import read_json, write_json
+from components.spec.schema import TrackingSpec
+from components.training.journal import Follower
+from flows.project import python_command
+
+_POLL_SECONDS = 0.5
+_INIT_SECONDS = 30.0
+_KEY = re.compile(r"[A-Za-z0-9_-]{40,}")
+
+
+def tracking_mode(tracking: TrackingSpec) -> str:
+    """Return online, offline or disabled; `auto` is online where WANDB_API_KEY is set.
+
+    Raises:
+        UserError: online was asked for without a key, or the key cannot be one.
+    """
+    key = os.environ.get("WANDB_API_KEY", "")
+    mode = ("online" if key else "offline") if tracking.mode == "auto" else tracking.mode
+    if mode == "online" and not _KEY.fullmatch(key):
+        raise UserError(
+            "WANDB_API_KEY is not a W&B key",
+            received=f"{len(key)} characters" if key else "no key",  # never the key itself
+            expected="40 or more letters and digits, from your W&B settings page",
+            mend="set it right, or run with tracking=offline and sync later",
+        )
+    return mode
+
+
+class Tracker:
+    """Follows one training run from a process of its own.
+
+    Args:
+        directory: the run's directory under the store: order, log and W&B files lie in it.
+        order: what to track: `id`, `group`, `name`, `journal`, `config`, `tags`.
+    """
+
+    def __init__(self, tracking: TrackingSpec, directory: Path, order: dict[str, Any]) -> None:
+        self._timeout = tracking.finish_timeout_seconds
+        self._stop = directory / "wandb-stop.json"
+        self._stop.unlink(missing_ok=True)
+        path = directory / "wandb-order.json"
+        plain = {"mode": tracking_mode(tracking), "project": tracking.project, "entity": tracking.entity, "directory": str(directory), **order}
+        write_json(path, {**plain, "stop": str(self._stop), "parent": os.getpid()})
+        with open(directory / "wandb.log", "ab") as output:
+            command = python_command("flows.adapters.wandb", str(path))
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+
+    def finish(self, summary: dict[str, float]) -> None:
+        """Hand over the final figures and let the tracker end by itself; does not wait."""
+        write_json(self._stop, summary)
+
+    def close(self) -> str | None:
+        """Wait a bounded time for the tracker to end, then end it. Returns a sentence when something was not tracked."""
+        try:
+            code = self._process.wait(self._timeout if self._stop.exists() else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return f"the tracker did not finish within {self._timeout:g} s; the figures are in metrics.jsonl"
+        return None if code == 0 else f"the tracker ended with code {code}; see wandb.log in the run's directory"
+
+
+def _start(order: dict[str, Any]) -> Any:
+    import wandb
+
+    os.makedirs(order["directory"], exist_ok=True)
+    options = {
+        "project": order["project"],
+        "entity": order["entity"],
+        "id": order["id"],
+        "group": order["group"],
+        "name": order["name"],
+        "job_type": "train",
+        "config": order["config"],
+        "tags": order["tags"],
+        "dir": order["directory"],
+        "resume": "allow" if order["mode"] == "online" else None,  # offline has no resume; `wandb sync --id` joins the pieces
+        "settings": wandb.Settings(console="off", silent=True, init_timeout=_INIT_SECONDS, disable_git=True, disable_code=True),
+    }
+    try:
+        return wandb.init(mode=order["mode"], **options)
+    except Exception as error:  # no network, a key that the server refuses ...: never the run's problem
+        print(f"W&B is not reachable ({error}); tracking offline, `wandb sync` later", file=sys.stderr)
+        return wandb.init(mode="offline", **{**options, "resume": None})
+
+
+def main(path: Path) -> None:
+    """Track what an order names until its stop file appears or the parent is gone."""
+    order = read_json(path)
+    run = _start(order)
+    run.define_metric("*", step_metric="step")
+    follower, stop = Follower(Path(order["journal"])), Path(order["stop"])
+    ended = False
+    while True:
+        for record in follower.new_records():
+            run.log({k: v for k, v in record.items() if k != "kind" and isinstance(v, (int, float))})
+        if ended:
+            break
+        ended = stop.exists()
+        if not ended:
+            if os.getppid() != order["parent"]:  # killed driver: leave what there is, the next attempt tracks on
+                run.finish(exit_code=1)
+                return
+            time.sleep(_POLL_SECONDS)
+    for name, value in read_json(stop).items():
+        run.summary[name] = value
+    run.finish(exit_code=0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,138 @@
+"""The command line. Imports stay inside functions: an unchanged `modelyard run` must answer before torch, Ray or Prefect is imported."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+from components.errors import RunError, UserError
+
+_EPILOG = """\
+examples:
+  modelyard list                                          what can be trained
+  modelyard plan experiment=cnn/lenet5 data=mnist         what would run, and how long; runs nothing
+  modelyard run                                           LeNet-5 on scikit-learn's digits, two Ray workers
+  modelyard run data=fashion_mnist trainer.epochs=5       another data set, another length
+  modelyard run cluster=inline debug=fast                 a few steps of every stage, in one process
+  modelyard run cluster=ray cluster.workers=8             on a running Ray cluster, one GPU a worker
+
+Overrides are Hydra's: group=value chooses a file under conf/, dotted.key=value sets a value.
+Exit codes: 0 done, 1 a run failed, 2 the input was wrong, 130 interrupted (the same command continues).
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result: int = options.command(options)
+        return result
+    except UserError as error:
+        return _fail(options, f"error: {error}", 2)
+    except RunError as error:
+        return _fail(options, f"failed: {error}", 1)
+    except KeyboardInterrupt:
+        return _fail(options, "interrupted: the same command continues where it stopped", 130)
+
+
+def _fail(options: argparse.Namespace, message: str, code: int) -> int:
+    print(message, file=sys.stderr, flush=True)
+    if options.json:
+        print(json.dumps({"error": message, "exit_code": code}), flush=True)
+    return code
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="modelyard",
+        description="Take a data version and a configuration to a trained, evaluated and reported model.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, function, text in (
+        ("run", _run, "run the pipeline: data, check, train, evaluate, report; what is unchanged is reused"),
+        ("plan", _plan, "show what would run and why, steps, parameters, learning rates, disk; runs nothing"),
+        ("list", _list, "list the experiments"),
+    ):
+        command = commands.add_parser(name, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout; everything else goes to stderr")
+        if name != "list":
+            command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=value or dotted.key=value")
+        command.set_defaults(command=function)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from flows.open import open_run
+    from flows.progress import terminal
+
+    show = terminal(json=options.json)
+    run = open_run(options.overrides, f"modelyard run {shlex.join(options.overrides)}".strip(), show.line, show.follow)
+    if not run.reuse_all():
+        with run:
+            run.warm_if_local()
+            _through_prefect(run, options.overrides)
+    result = run.result()
+    if options.json:
+        print(json.dumps(result), flush=True)
+    else:
+        _print_result(result)
+    return 0
+
+
+def _through_prefect(run: Any, overrides: list[str]) -> None:
+    from flows.adapters.prefect import set_environment
+
+    set_environment()
+    from flows.pipeline import define
+
+    define(run)(overrides=overrides)
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    print(f"\nrun {result['run_id']}")
+    for name, stage in result["stages"].items():
+        print(f"  {name:<9} {stage['status']:<7} {stage['seconds']:7.1f} s  {os.path.relpath(stage['directory'])}")
+    for split, found in result["metrics"].items():
+        print(f"  {split:<11}" + ", ".join(f"{name} {value:.4f}" for name, value in list(found.items())[:6]))
+    for e in result["expectations"]:
+        bound = f">= {e['minimum']}" if e["minimum"] is not None else f"<= {e['maximum']}"
+        print(f"  expected {e['metric']} {bound}: {'met' if e['met'] else 'MISSED'}")
+    print(f"  report: {result['report']}")
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from flows.plan import plan, plan_text
+
+    found = plan(options.overrides)
+    print(json.dumps(found) if options.json else plan_text(found), flush=True)
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from flows.plan import experiments
+
+    rows = experiments()
+    if options.json:
+        print(json.dumps({"experiments": rows}))
+        return 0
+    width = max(len(r["experiment"]) for r in rows)
+    for row in rows:
+        print(f"{row['experiment']:<{width}}  {row['data']:<14} {row['description']}  [{row['source']}]")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""From a command line to an opened run: compose, check what can be checked before anything starts, open the store."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+from components.spec.schema import ClusterSpec, Spec
+from flows.compose import compose
+from flows.project import project_root, require_writable
+from flows.run import PipelineRun
+from flows.store import Store
+
+
+def open_run(
+    overrides: Sequence[str],
+    command: str,
+    announce: Callable[[str], None] = lambda line: None,
+    follow: Callable[[str, Path, Spec], Any] = lambda stage, directory, spec: nullcontext(),
+) -> PipelineRun:
+    """Compose a specification and open its run.
+
+    Args:
+        overrides: Hydra overrides.
+        command: how the run was asked for, for the record.
+        announce: takes one line for the person who watches.
+        follow: makes the context manager that shows a stage's progress.
+
+    Raises:
+        UserError: the configuration, the store, the tracker's key or the cluster's size is not as it must be.
+    """
+    root = project_root()
+    spec = compose(root, list(overrides))
+    store = Store((root / spec.store).resolve())
+    require_writable(store.root)
+    preflight(spec)
+    return PipelineRun(root, spec, command, store, announce, lambda stage, directory: follow(stage, directory, spec))
+
+
+def preflight(spec: Spec) -> None:
+    """Find what would fail minutes later. Cheap, and imports nothing heavy."""
+    from flows.adapters.prefect import require_server
+    from flows.adapters.wandb import tracking_mode
+
+    tracking_mode(spec.tracking)
+    require_server()
+    if spec.cluster.backend == "ray":
+        _require_local_resources(spec.cluster)
+        _require_free_port(spec.cluster.dashboard_port)
+
+
+def _require_local_resources(cluster: ClusterSpec) -> None:
+    """For a cluster of our own the machine is the limit; a running cluster is asked when it is connected to."""
+    from flows.adapters.ray import require_resources
+
+    if cluster.address is None:
+        available = {"CPU": float(os.cpu_count() or 1)}
+        if cluster.gpus_per_worker:
+            import torch
+
+            available["GPU"] = float(torch.cuda.device_count())
+        require_resources(cluster, available)
+
+
+def _require_free_port(port: int | None) -> None:
+    if port is None:
+        return
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(
+                "the port for Ray's dashboard is in use",
+                received=f"cluster.dashboard_port={port}",
+                mend="choose another port, or null for no dashboard",
+            ) from error

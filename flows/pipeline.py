@@ -1,0 +1,75 @@
+"""The Prefect flow: data -> check -> train -> evaluate -> report. Thin tasks over flows/run.py; Prefect caches nothing, the store does.
+
+`define` makes a flow around a run that the command line has already opened (its workers are starting); the module's `pipeline` opens its own
+and is what deployments name (prefect.yaml).
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow, Task, flow, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import State
+
+from components.errors import UserError
+from flows import stages
+from flows.open import open_run
+from flows.run import PipelineRun
+
+log = logging.getLogger(__name__)
+
+
+def define(opened: PipelineRun | None = None) -> Flow[..., dict[str, Any]]:
+    """Make the pipeline flow, around an opened run or one of its own."""
+
+    @flow(name="pipeline", flow_run_name="{overrides}", validate_parameters=True)
+    def pipeline(overrides: list[str] | None = None) -> dict[str, Any]:
+        """Take a data version and a configuration to a trained, evaluated and reported model.
+
+        Args:
+            overrides: Hydra overrides, such as ["experiment=cnn/lenet5", "trainer.epochs=5"].
+        """
+        with opened or open_run(overrides or [], command=f"prefect deployment, overrides {overrides or []}") as run:
+            for name in stages.STAGES:
+                stage_task(run, name)()
+            publish(run)
+            return run.result()
+
+    return pipeline
+
+
+def stage_task(run: PipelineRun, name: str) -> Task[[], dict[str, Any]]:
+    """Make the task of one stage. Only data is tried again: a network can recover; training recovers by itself, the rest is deterministic."""
+
+    @task(name=name, cache_policy=NO_CACHE, retries=2 if name == "data" else 0, retry_delay_seconds=5, retry_condition_fn=_may_recover)
+    def stage() -> dict[str, Any]:
+        result = run.stage(name)
+        log.info("%s %s in %.1f s (%s)", name, result.status, result.seconds, result.why)
+        return {"status": result.status, "key": result.key}
+
+    return stage
+
+
+def _may_recover(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """A person's mistake does not mend itself by waiting."""
+    error = state.result(raise_on_failure=False)
+    return not isinstance(error, UserError)
+
+
+def publish(run: PipelineRun) -> None:
+    """Show the outcome in Prefect's pages: summary, metrics table, link to the report."""
+    from components.reporting.summary import summary_markdown
+
+    key = run.run_id.lower().replace("_", "-")
+    rows = [{"split": split, "metric": name, "value": value} for split, found in run.metrics.items() for name, value in found.items()]
+    create_markdown_artifact(key=f"{key}-summary", markdown=summary_markdown(Path(run.report).parent / "run"))
+    create_table_artifact(key=f"{key}-metrics", table=rows)
+    create_link_artifact(key=f"{key}-report", link=Path(run.report).as_uri(), link_text="report")
+
+
+pipeline = define()

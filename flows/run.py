@@ -1,0 +1,287 @@
+"""One pipeline run: its stages as plain methods. Works without Prefect; flows/pipeline.py gives each method its task."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from components.errors import UserError
+from components.files import digest, read_json, write_json
+from components.spec.parse import expectation_met, to_plain
+from components.spec.schema import Spec
+from flows import stages
+from flows.adapters.wandb import Tracker, tracking_mode
+from flows.store import Manifest, Partial, Store
+from flows.workers import Workers, start_workers
+
+log = logging.getLogger(__name__)
+
+REPORT_INPUTS = {  # what the report's run/ directory is made of: stage -> files
+    "data": ("card.json",),
+    "check": ("check.json", "sheet.png"),
+    "train": ("metrics.jsonl", "summary.json"),
+    "evaluate": ("metrics.json", "samples.npz"),
+}
+
+
+@dataclass
+class StageResult:
+    status: str  # ran | reused | failed
+    seconds: float
+    directory: str
+    key: str
+    why: str
+
+
+@dataclass
+class PipelineRun:
+    """The stages of one specification on one store.
+
+    Attributes:
+        root: the project's folder.
+        spec: what to run.
+        command: how it was asked for, for the record.
+        done: manifests of the finished stages, in order.
+    """
+
+    root: Path
+    spec: Spec
+    command: str
+    store: Store
+    announce: Callable[[str], None]  # one line for the person who watches
+    follow: Callable[[str, Path], Any]  # (stage, directory) -> context manager that shows its progress
+    done: dict[str, Manifest] = field(default_factory=dict)
+    results: dict[str, StageResult] = field(default_factory=dict)
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    _workers: Workers | None = None
+    _tracker: Tracker | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The same specification, code and environment give the same id."""
+        return f"{self.spec.experiment.replace('/', '-')}-{stages.identity(self.spec)}"
+
+    @property
+    def directory(self) -> Path:
+        return self.store.root / "runs" / self.run_id
+
+    def __enter__(self) -> PipelineRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+        if self._tracker is not None:
+            complaint = self._tracker.close()
+            self._tracker = None
+            if complaint:
+                self.announce(f"tracking: {complaint}")
+
+    def warm(self) -> None:
+        """Begin to start the workers, so that they come up while earlier stages run."""
+        if self._workers is None:
+            self._workers = start_workers(self.spec.cluster, self.store.root / "mailboxes")
+
+    def warm_if_local(self) -> None:
+        """As `warm`, on a cluster of our own; on a shared one nobody holds GPUs while data is prepared."""
+        if self.spec.cluster.backend == "ray" and self.spec.cluster.address is None:
+            self.warm()
+
+    def stage(self, name: str) -> StageResult:
+        """Run one stage, or reuse it; the stages before it must be done."""
+        parts = stages.key_parts(name, self.spec, self.done)
+        found = self.store.find(name, parts)
+        why = "unchanged" if found else stages.explain(name, parts, self.store, self.spec.experiment)
+        started = time.monotonic()
+        status = "reused"
+        try:
+            if found is None:
+                with self.store.run(name, parts, self.announce) as partial:
+                    if isinstance(partial, Partial):
+                        status = "ran"
+                        self.announce(f"{name}: {why}")
+                        getattr(self, f"_{name}")(partial)
+                found = self.store.find(name, parts)
+                assert found is not None, f"stage {name} did not commit"
+        except BaseException:
+            self.results[name] = StageResult("failed", time.monotonic() - started, "", digest(parts), why)
+            self._record("failed")
+            raise
+        self.done[name] = found
+        self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why)
+        self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
+        self._record("finished" if name == stages.STAGES[-1] else "running")
+        return self.results[name]
+
+    def reuse_all(self) -> bool:
+        """Take every stage from the store; False, and nothing changed, when one of them is missing."""
+        decisions = stages.decide(self.spec, self.store)
+        if any(d.manifest is None for d in decisions):
+            return False
+        for d in decisions:
+            assert d.manifest is not None
+            self.done[d.stage] = d.manifest
+            self.results[d.stage] = StageResult("reused", 0.0, str(d.manifest.directory), d.manifest.key, d.why)
+        self._record("finished")
+        return True
+
+    def _data(self, partial: Partial) -> None:
+        from flows.adapters import dvc
+
+        key = dvc.write_params(self.root, to_plain(self.spec.data))
+        directory = dvc.prepare(self.root, key, self.announce)
+        partial.files_in = directory
+        partial.outputs = {"directory": str(directory), "content_sha256": read_json(directory / "card.json")["content_sha256"]}
+
+    def _check(self, partial: Partial) -> None:
+        from components.data.checks import check
+
+        result = check(self.done["data"].directory, self.spec.check, partial.directory)
+        rows = result["rows"]["train"]
+        if self.spec.trainer.batch_size > rows:
+            raise UserError(
+                "trainer.batch_size is larger than the training split",
+                received=self.spec.trainer.batch_size,
+                expected=f"at most {rows}",
+            )
+
+    def _train(self, partial: Partial) -> None:
+        from components.training.checkpoint import Checkpoints
+
+        self._track(digest(partial.directory.name), partial.directory / "metrics.jsonl")
+        with self.follow("train", partial.directory):
+            self._submit("train", directory=str(partial.directory))
+        best = Checkpoints(partial.directory / "checkpoints").path("best")
+        assert best is not None
+        meta = read_json(best / "meta.json")
+        partial.outputs = {
+            "checkpoint": str(best.relative_to(partial.directory)),
+            "checkpoint_sha256": meta["files"]["model.safetensors"]["sha256"],
+            "summary": read_json(partial.directory / "summary.json"),
+        }
+
+    def _evaluate(self, partial: Partial) -> None:
+        self._submit("evaluate", directory=str(partial.directory), checkpoint=self.checkpoint)
+        metrics = _scalars(read_json(partial.directory / "metrics.json"))
+        partial.outputs = {"metrics": metrics}
+        if self._tracker is not None:
+            self._tracker.finish({f"{split}/{name}": value for split, found in metrics.items() for name, value in found.items()})
+        if self._workers is not None:
+            self._workers.finish()  # they stop while the report is drawn
+
+    def _report(self, partial: Partial) -> None:
+        from components.reporting.page import render
+
+        run = partial.directory / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir()
+        for stage, names in REPORT_INPUTS.items():
+            for name in names:
+                source = self.done[stage].directory / name
+                if source.is_file():
+                    shutil.copyfile(source, run / name)
+        write_json(run / "run.json", self.record("finished"))
+        render(run, partial.directory / "report.html")
+        partial.outputs = {"report": "report.html"}
+
+    def _track(self, identifier: str, journal: Path) -> None:
+        """Start W&B on the journal of this training; the same training, resumed, is the same W&B run."""
+        if tracking_mode(self.spec.tracking) == "disabled":
+            return
+        order = {
+            "id": identifier,
+            "group": self.run_id,
+            "name": f"train/{self.spec.experiment}",
+            "journal": str(journal),
+            "config": to_plain(self.spec),
+            "tags": [self.spec.experiment.partition("/")[0], self.spec.data.name],
+        }
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._tracker = Tracker(self.spec.tracking, self.directory, order)
+
+    def _submit(self, job: str, **config: str) -> None:
+        self.warm()
+        assert self._workers is not None
+        self._workers.submit(job, {"spec": to_plain(self.spec), "data": str(self.done["data"].directory), **config})
+
+    @property
+    def checkpoint(self) -> str:
+        manifest = self.done["train"]
+        return str(manifest.directory / manifest.outputs["checkpoint"])
+
+    @property
+    def report(self) -> str:
+        manifest = self.done["report"]
+        return str(manifest.directory / manifest.outputs["report"])
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        metrics: dict[str, dict[str, float]] = self.done["evaluate"].outputs["metrics"]
+        return metrics
+
+    def result(self) -> dict[str, Any]:
+        """What `--json` prints of a finished run."""
+        return {
+            "run_id": self.run_id,
+            "stages": {name: {"status": r.status, "seconds": round(r.seconds, 3), "directory": r.directory} for name, r in self.results.items()},
+            "metrics": self.metrics,
+            "checkpoint": self.checkpoint,
+            "report": self.report,
+            "expectations": [{**asdict(e), "met": expectation_met(e, self.metrics)} for e in self.spec.expect],
+        }
+
+    def record(self, status: str) -> dict[str, Any]:
+        """The run's own account, as the report and `run.json` hold it."""
+        return {
+            "run_id": self.run_id,
+            "experiment": self.spec.experiment,
+            "status": status,
+            "command": self.command,
+            "started": self.started,
+            "git": git_state(self.root),
+            "environment": {**stages.environment(), **_versions()},
+            "machine": {"host": socket.gethostname(), "system": platform.platform(), "cpus": os.cpu_count()},
+            "spec": to_plain(self.spec),
+            "stages": {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in self.results.items()},
+        }
+
+    def _record(self, status: str) -> None:
+        write_json(self.directory / "run.json", self.record(status))
+
+
+def _scalars(metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    return {split: {k: v for k, v in found.items() if isinstance(v, (int, float))} for split, found in metrics.items()}
+
+
+def _versions() -> dict[str, str]:
+    from importlib import metadata
+
+    found = {}
+    for name in ("ray", "prefect", "dvc", "hydra-core", "wandb"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(root: Path) -> dict[str, Any]:
+    """Return `{commit, dirty}` of the project, nulls outside a git checkout."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+        dirty = bool(subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True).stdout.strip())
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": dirty}

@@ -1,0 +1,56 @@
+"""Worker groups: who runs the jobs of components/training/jobs.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from components.spec.schema import ClusterSpec
+
+
+class Workers(Protocol):
+    """A group of workers that runs one job after another."""
+
+    def submit(self, job: str, config: dict[str, Any]) -> None:
+        """Run a job of components.training.jobs.JOBS on every worker and return when all have finished.
+
+        Raises:
+            UserError: the job refused its input, or the cluster cannot hold the workers.
+            RunError: the job failed.
+        """
+
+    def finish(self) -> None:
+        """Say that no more jobs will come, without waiting."""
+
+    def close(self) -> None:
+        """Stop the workers, whatever they do, and wait until they are gone."""
+
+
+class InlineWorkers:
+    """One worker: this process."""
+
+    def __init__(self, cluster: ClusterSpec) -> None:
+        self._gpus = cluster.gpus_per_worker
+
+    def submit(self, job: str, config: dict[str, Any]) -> None:
+        import torch
+
+        from components.training.jobs import JOBS
+        from components.training.session import LocalSession
+
+        JOBS[job](LocalSession(torch.device("cuda" if self._gpus else "cpu")), config)
+
+    def finish(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def start_workers(cluster: ClusterSpec, mailboxes: Path) -> Workers:
+    """Begin to start a group of workers; returns at once, `submit` waits until they are up."""
+    if cluster.backend == "inline":
+        return InlineWorkers(cluster)
+    from flows.adapters.ray import RayWorkers
+
+    return RayWorkers(cluster, mailboxes)
