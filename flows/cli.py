@@ -66,8 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         ("plan", _plan, "show what would run and why, steps, parameters, learning rates, disk; runs nothing"),
         ("list", _list, "list the experiments"),
     ):
-        command = commands.add_parser(name, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout; everything else goes to stderr")
+        command = commands.add_parser(
+            name, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.add_argument(
+            "--json", action="store_true", help="print one JSON object as the last line of stdout; everything else goes to stderr"
+        )
         if name != "list":
             command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=value or dotted.key=value")
         command.set_defaults(command=function)

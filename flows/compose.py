@@ -71,7 +71,11 @@ def _explain(conf: Path, overrides: list[str], error: Exception) -> UserError:
         whole = f"{match.group(1)}/{match.group(2)}"
         group, _, choice = whole.partition("/")
         known = group_choices(conf, group)
-        return UserError(f"unknown value '{choice}' for {group}{nearest(choice, known)}", received=f"{group}={choice}", expected=f"one of: {', '.join(known)}")
+        return UserError(
+            f"unknown value '{choice}' for {group}{nearest(choice, known)}",
+            received=f"{group}={choice}",
+            expected=f"one of: {', '.join(known)}",
+        )
     if match := re.search(r"Could not override '([\w.@/-]+)'", text):
         return _unknown_key(conf, match.group(1), overrides)
     if match := re.search(r"[Kk]ey '(\w+)' is not in struct\s+full_key: ([\w.\[\]]+)", text):

@@ -21,7 +21,7 @@ def open_run(
     overrides: Sequence[str],
     command: str,
     announce: Callable[[str], None] = lambda line: None,
-    follow: Callable[[str, Path, Spec], Any] = lambda stage, directory, spec: nullcontext(),
+    follow: Callable[[str, Path], Any] = lambda stage, directory: nullcontext(),
 ) -> PipelineRun:
     """Compose a specification and open its run.
 
@@ -39,7 +39,7 @@ def open_run(
     store = Store((root / spec.store).resolve())
     require_writable(store.root)
     preflight(spec)
-    return PipelineRun(root, spec, command, store, announce, lambda stage, directory: follow(stage, directory, spec))
+    return PipelineRun(root, spec, command, store, announce, follow)
 
 
 def preflight(spec: Spec) -> None:

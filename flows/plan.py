@@ -37,7 +37,11 @@ def plan(overrides: list[str]) -> dict[str, Any]:
         "stages": [{"stage": d.stage, "action": "reuse" if d.manifest else "run", "why": d.why} for d in decisions],
         "training_rows": rows,
         "steps": steps,
-        "batch": {"global": spec.trainer.batch_size, "per_worker": math.ceil(spec.trainer.batch_size / spec.cluster.workers), "workers": spec.cluster.workers},
+        "batch": {
+            "global": spec.trainer.batch_size,
+            "per_worker": math.ceil(spec.trainer.batch_size / spec.cluster.workers),
+            "workers": spec.cluster.workers,
+        },
         "parameters": parameters,
         "learning_rate": _curve(spec, steps),
         "checkpoint_mib": round(parameters * 4 * _ADAM_COPIES * 2 / 2**20, 2),

@@ -60,7 +60,7 @@ def identity(spec: Spec) -> str:
 
 def _config(stage: str, spec: Spec) -> dict[str, Any]:
     system = {"model": spec.model, "task": spec.task, "loss": spec.loss, "augment": {"always": spec.augment.always}}
-    return {
+    by_stage: dict[str, dict[str, Any]] = {
         "data": {"data": spec.data},
         "check": {"check": spec.check},
         "train": {
@@ -77,7 +77,8 @@ def _config(stage: str, spec: Spec) -> dict[str, Any]:
         },
         "evaluate": {**system, "evaluate": spec.evaluate},
         "report": {"experiment": spec.experiment, "expect": spec.expect},
-    }[stage]
+    }
+    return by_stage[stage]
 
 
 def _inputs(stage: str, done: Mapping[str, Manifest]) -> dict[str, str]:
@@ -123,7 +124,11 @@ def explain(stage: str, parts: dict[str, Any], store: Store, experiment: str) ->
     if before is None:
         return "never ran for this experiment"
     old, new = _flat(before), _flat(parts)
-    changes = [f"{k.partition('.')[2]}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    changes = [
+        f"{k.partition('.')[2]}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}"
+        for k in sorted({*old, *new})
+        if old.get(k) != new.get(k)
+    ]
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     return "; ".join(changes[:3]) + more if changes else "its files were missing or damaged"
 

@@ -103,11 +103,15 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return _convert(hint, value, path)
     if hint is Target:
         return _convert_target(value, path)
-    if dataclasses.is_dataclass(hint):
-        return parse(hint, value, path)  # type: ignore[type-var]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return parse(hint, value, path)
     if origin is Literal:
         if value not in arguments:
-            raise UserError(f"{path} has no such value{nearest(str(value), arguments)}", received=repr(value), expected=f"one of: {', '.join(arguments)}")
+            raise UserError(
+                f"{path} has no such value{nearest(str(value), arguments)}",
+                received=repr(value),
+                expected=f"one of: {', '.join(arguments)}",
+            )
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
@@ -133,7 +137,7 @@ def _convert_target(value: Any, path: str) -> Target:
         raise UserError(
             f"{path} does not say what to build",
             received=repr(value),
-            expected=f"a mapping with `_target_`, such as {{_target_: components.models.cnn.lenet5.LeNet5}}",
+            expected="a mapping with `_target_`, such as {_target_: components.models.cnn.lenet5.LeNet5}",
         )
     options = {str(k): v for k, v in value.items() if k != "_target_"}
     target = Target(value["_target_"], options)

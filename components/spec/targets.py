@@ -53,7 +53,9 @@ def check_target(target: Target, path: str, context: tuple[str, ...] = ()) -> No
     free = [n for n in signature.names if n not in context]
     for key, value in target.options.items():
         if key not in free and not signature.open:
-            raise UserError(f"unknown key '{path}.{key}' for {target.name}{nearest(key, free)}", expected=f"one of: {', '.join(free) or '(none)'}")
+            raise UserError(
+                f"unknown key '{path}.{key}' for {target.name}{nearest(key, free)}", expected=f"one of: {', '.join(free) or '(none)'}"
+            )
         _check_type(signature.annotations.get(key), value, f"{path}.{key}")
     missing = sorted(signature.required - set(target.options) - set(context))
     if missing:
@@ -105,8 +107,14 @@ def _signature(name: str, path: str) -> Signature:
         raise UserError(f"{path}._target_ names a module that does not exist", received=name, expected=_siblings(module))
     found = _find(source, attribute)
     if found is None:
-        known = [n.name for n in ast.parse(source.read_text()).body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and not n.name.startswith("_")]
-        raise UserError(f"{path}._target_ names nothing in {module}{nearest(attribute, known)}", received=name, expected=f"one of: {', '.join(known)}")
+        known = [
+            n.name
+            for n in ast.parse(source.read_text()).body
+            if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and not n.name.startswith("_")
+        ]
+        raise UserError(
+            f"{path}._target_ names nothing in {module}{nearest(attribute, known)}", received=name, expected=f"one of: {', '.join(known)}"
+        )
     return found
 
 
@@ -151,7 +159,7 @@ def _from_arguments(arguments: ast.arguments, *, skip_self: bool) -> Signature:
     return Signature(tuple(a.arg for a in everything), frozenset(required), annotations, open=arguments.kwarg is not None)
 
 
-_SIMPLE = {"int": int, "float": (int, float), "str": str, "bool": bool}
+_SIMPLE: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
 
 def _check_type(annotation: str | None, value: Any, path: str) -> None:

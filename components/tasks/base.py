@@ -62,5 +62,3 @@ class Task(ABC):
     @abstractmethod
     def samples(self, batch: Batch, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return what the report shows of each sample; must hold `sample_id` and `losses`, `(B,)` each."""
-
-

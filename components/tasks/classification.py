@@ -21,7 +21,7 @@ class Classification(Task):
 
     def __init__(self, loss: nn.Module, card: Card) -> None:
         self.loss = loss
-        self.class_names = card.class_names("targets")
+        self.class_names = card.classes("targets")
 
     def counts(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One term, `loss`, over the number of samples."""

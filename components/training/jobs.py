@@ -74,7 +74,9 @@ def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
         model, task = build_system(spec, inputs.dataset.card, session)
         checkpoint.load_weights(Path(config["checkpoint"]), model)
         parts: list[dict[str, Tensor]] = []
-        results[split] = evaluate_split(session, task, task.split(model), inputs, spec.evaluate.batch_size, spec.evaluate.max_batches, parts)
+        results[split] = evaluate_split(
+            session, task, task.split(model), inputs, spec.evaluate.batch_size, spec.evaluate.max_batches, parts
+        )
     everything = gather(session, parts)
     if session.rank == 0:
         _write_samples(directory / "samples.npz", [part for rank in everything for part in rank], inputs)

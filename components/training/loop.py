@@ -43,7 +43,9 @@ class Progress:
     best_step: int = 0
     epochs_without_best: int = 0
     seconds: float = 0.0
-    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("data_wait", "forward_backward", "validation", "checkpoint"), 0.0))
+    spent: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("data_wait", "forward_backward", "validation", "checkpoint"), 0.0)
+    )
 
 
 class Loop:
@@ -60,7 +62,15 @@ class Loop:
     """
 
     def __init__(
-        self, session: Session, spec: Spec, task: Task, model: nn.Module, training: Inputs, validation: Inputs, checkpoints: Checkpoints, journal: Journal | None
+        self,
+        session: Session,
+        spec: Spec,
+        task: Task,
+        model: nn.Module,
+        training: Inputs,
+        validation: Inputs,
+        checkpoints: Checkpoints,
+        journal: Journal | None,
     ) -> None:
         self.session, self.spec, self.task, self.model = session, spec, task, model
         self.training, self.validation, self.checkpoints, self.journal = training, validation, checkpoints, journal
@@ -95,7 +105,9 @@ class Loop:
     def run(self) -> dict[str, Any]:
         """Train to the end, from the last checkpoint if there is one, and return the summary."""
         stopped = ""
-        self._write("event", seconds=self.progress.seconds, name="start", total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
+        self._write(
+            "event", seconds=self.progress.seconds, name="start", total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch
+        )
         started = time.perf_counter() - self.progress.seconds
         while not stopped:
             loss = self._epoch(started)
@@ -103,12 +115,12 @@ class Loop:
             better = self._judge(metrics)
             self.progress.seconds = time.perf_counter() - started
             self._write("epoch", seconds=self.progress.seconds, **metrics)
-            self.session.report({"step": self.progress.step, **metrics})
             stopped = self._why_stop(loss)
             self._save(metrics, best=better, stopped=stopped)
         if self.spec.trainer.overfit_one_batch and loss > OVERFIT_LOSS * 5:
             raise RunError(
-                f"the model cannot overfit one batch: its loss is still {loss:.4f} after {self.progress.step} steps (expected below {OVERFIT_LOSS * 5}). "
+                f"the model cannot overfit one batch: its loss is still {loss:.4f} after {self.progress.step} steps "
+                f"(expected below {OVERFIT_LOSS * 5}). "
                 "Look at the learning rate, the labels' alignment with the inputs, and frozen or unused parameters."
             )
         return self._summary(stopped)
@@ -130,7 +142,9 @@ class Loop:
     def _epoch(self, started: float) -> float:
         """Make one epoch's steps and return the mean of the steps' losses."""
         epoch = self.progress.epoch
-        torch.manual_seed(_mix(self.spec.seed, epoch, self.session.rank))  # a run resumed at this epoch draws what an uninterrupted one draws
+        torch.manual_seed(
+            _mix(self.spec.seed, epoch, self.session.rank)
+        )  # a run resumed at this epoch draws what an uninterrupted one draws
         for network in self.networks.values():
             network.train()
         self._logged_at, self._logged_step = time.perf_counter(), self.progress.step
@@ -168,11 +182,13 @@ class Loop:
                 group["lr"] = rate * self.factor(self.progress.step)
             self._freeze_all_but(phase)
             counts = self._global_counts(self.task.counts(batch, context), weight)
-            with torch.autocast(self.session.device.type, _AUTOCAST.get(self.spec.trainer.precision), enabled=self.spec.trainer.precision in _AUTOCAST):
+            with torch.autocast(
+                self.session.device.type, _AUTOCAST.get(self.spec.trainer.precision), enabled=self.spec.trainer.precision in _AUTOCAST
+            ):
                 sums = self.task.losses(self.wrapped[phase.name], batch, context)
             share = torch.stack([sums[k] / counts[k] for k in sums]).sum()
             loss = share if self.session.world == 1 else share * (weight * self.session.world)
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             if self.spec.trainer.clip_norm is not None:
                 self.scaler.unscale_(optimizer)
                 norm = nn.utils.clip_grad_norm_(self.networks[phase.network].parameters(), self.spec.trainer.clip_norm)
@@ -205,7 +221,8 @@ class Loop:
         if not math.isfinite(loss):
             rates = {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
             raise RunError(
-                f"the training loss is {loss} between steps {self._logged_step} and {self.progress.step} (epoch {self.progress.epoch}, learning rates {rates}). "
+                f"the training loss is {loss} between steps {self._logged_step} and {self.progress.step} "
+                f"(epoch {self.progress.epoch}, learning rates {rates}). "
                 "The last checkpoint is unharmed. Try a lower learning rate (optimizer.lr) or trainer.clip_norm=1."
             )
         now = time.perf_counter()
@@ -230,7 +247,10 @@ class Loop:
         """Note whether the monitored metric is the best so far."""
         monitor = self.spec.trainer.monitor
         if monitor.metric not in metrics:
-            raise UserError("trainer.monitor.metric is not reported by this experiment", received=monitor.metric, expected=f"one of: {', '.join(sorted(metrics))}")
+            names = ", ".join(sorted(metrics))
+            raise UserError(
+                "trainer.monitor.metric is not reported by this experiment", received=monitor.metric, expected=f"one of: {names}"
+            )
         value, best = metrics[monitor.metric], self.progress.best_value
         better = math.isfinite(value) and (best is None or (value > best if monitor.mode == "max" else value < best))
         if better:

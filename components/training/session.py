@@ -21,9 +21,6 @@ class Session(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def report(self, metrics: dict[str, Any]) -> None:
-        """Tell the group's controller that this rank got here. A barrier: every rank calls it the same number of times."""
-
 
 @dataclass
 class LocalSession:
@@ -38,9 +35,6 @@ class LocalSession:
     @property
     def world(self) -> int:
         return dist.get_world_size() if dist.is_initialized() else 1
-
-    def report(self, metrics: dict[str, Any]) -> None:
-        """Nobody listens; the journal already holds the figures."""
 
 
 def gather(session: Session, value: Any) -> list[Any]:

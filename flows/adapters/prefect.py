@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its own default of 30 s is too near to a first start's 13 s on two busy cores
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows",
-    "PREFECT_LOGGING_LEVEL": "ERROR",  # on the terminal our own lines say what happens
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # on the terminal our own lines say what happens
 }
 
 
@@ -21,6 +22,7 @@ def set_environment() -> None:
     """Set what the user has not set. Must run before Prefect is imported."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("flows").setLevel(logging.INFO)
 
 
 def require_server() -> None:
@@ -40,7 +42,9 @@ def require_server() -> None:
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):  # a server that wants credentials; Prefect's client has them
             return
-        raise UserError("what answers at PREFECT_API_URL is not a Prefect server", received=f"{url}: HTTP {error.code}", mend=mend) from error
+        raise UserError(
+            "what answers at PREFECT_API_URL is not a Prefect server", received=f"{url}: HTTP {error.code}", mend=mend
+        ) from error
     except (OSError, ValueError) as error:
         raise UserError(f"no Prefect server answers: {error}", received=f"PREFECT_API_URL={url}", mend=mend) from error
     if body != b"true":

@@ -56,7 +56,13 @@ class Tracker:
         self._stop = directory / "wandb-stop.json"
         self._stop.unlink(missing_ok=True)
         path = directory / "wandb-order.json"
-        plain = {"mode": tracking_mode(tracking), "project": tracking.project, "entity": tracking.entity, "directory": str(directory), **order}
+        plain = {
+            "mode": tracking_mode(tracking),
+            "project": tracking.project,
+            "entity": tracking.entity,
+            "directory": str(directory),
+            **order,
+        }
         write_json(path, {**plain, "stop": str(self._stop), "parent": os.getpid()})
         with open(directory / "wandb.log", "ab") as output:
             command = python_command("flows.adapters.wandb", str(path))
@@ -104,24 +110,35 @@ def _start(order: dict[str, Any]) -> Any:
 def main(path: Path) -> None:
     """Track what an order names until its stop file appears or the parent is gone."""
     order = read_json(path)
+    follower, stop = Follower(Path(order["journal"])), Path(order["stop"])
+    records: list[dict[str, Any]] = []
+    while not records:  # wandb's import would take time from the workers' start
+        if stop.exists() or _orphaned(order):
+            return
+        time.sleep(_POLL_SECONDS)
+        records = follower.new_records()
     run = _start(order)
     run.define_metric("*", step_metric="step")
-    follower, stop = Follower(Path(order["journal"])), Path(order["stop"])
     ended = False
     while True:
-        for record in follower.new_records():
+        for record in records:
             run.log({k: v for k, v in record.items() if k != "kind" and isinstance(v, (int, float))})
         if ended:
             break
+        if _orphaned(order):  # the next attempt tracks on under the same id
+            run.finish(exit_code=1)
+            return
+        time.sleep(_POLL_SECONDS)
         ended = stop.exists()
-        if not ended:
-            if os.getppid() != order["parent"]:  # killed driver: leave what there is, the next attempt tracks on
-                run.finish(exit_code=1)
-                return
-            time.sleep(_POLL_SECONDS)
+        records = follower.new_records()
     for name, value in read_json(stop).items():
         run.summary[name] = value
     run.finish(exit_code=0)
+
+
+def _orphaned(order: dict[str, Any]) -> bool:
+    """The driver was killed."""
+    return os.getppid() != order["parent"]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,172 @@
+"""Ray, the group's own process: a cluster, one `TorchTrainer`, and what its workers do. Protocol: flows/adapters/ray.py.
+
+Ray restarts a group whose worker died; the new workers take the unfinished job again, and the job resumes from its own last checkpoint.
+Checkpoints are never handed to Ray, so its controller cannot forget one (docs/architecture.md, section 5).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+from components.files import read_json, write_json
+from components.spec.parse import parse
+from components.spec.schema import ClusterSpec
+from flows.adapters.ray import failure, is_final, require_resources
+
+_POLL_SECONDS = 0.05
+
+
+def main(mailbox: Path) -> int:
+    """Hold a worker group until its mailbox is closed, its driver is gone, or it is told to end."""
+    cluster = parse(ClusterSpec, read_json(mailbox / "cluster.json"), "cluster")
+    driver = os.getppid()
+    told = threading.Event()
+    group = threading.Thread(target=_hold, args=(cluster, mailbox), daemon=True)
+    group.start()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    while group.is_alive() and not told.is_set() and os.getppid() == driver:
+        local_and_done = cluster.address is None and (mailbox / "closed").exists() and _idle(mailbox)
+        if local_and_done:  # nobody else needs this cluster: no need to wait until the trainer has tidied it
+            break
+        group.join(_POLL_SECONDS)
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown()
+    # Ray's threads may still be inside a call that the shutdown cut off; what they would say no longer matters.
+    sys.stdout.flush()
+    os._exit(1 if (mailbox / "group.failed.json").exists() else 0)
+
+
+def _hold(cluster: ClusterSpec, mailbox: Path) -> None:
+    try:
+        _connect(cluster)
+        _fit(cluster, mailbox)
+    except BaseException as error:
+        if mailbox.exists():
+            write_json(mailbox / "group.failed.json", failure(error, traceback.format_exc()))
+
+
+def _idle(mailbox: Path) -> bool:
+    return all(p.with_suffix(".done").exists() for p in mailbox.glob("job_???.json"))
+
+
+def _connect(cluster: ClusterSpec) -> None:
+    local = cluster.address is None
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    if local:  # a cluster of our own is not preempted; the watcher would be one more process to start
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    import ray
+
+    options: dict[str, Any] = {"address": "local" if local else cluster.address, "logging_level": logging.WARNING, "log_to_driver": False}
+    if local:
+        port = cluster.dashboard_port
+        options |= {"num_cpus": os.cpu_count(), "include_dashboard": port is not None, "object_store_memory": 256 << 20}
+        options |= {"dashboard_port": port, "dashboard_host": "127.0.0.1"} if port is not None else {}
+    try:
+        ray.init(**options)
+    except ConnectionError as error:
+        raise UserError(
+            "no Ray cluster answers",
+            received=f"cluster.address={cluster.address} ({error})",
+            mend="start one (`ray start --head`), or choose cluster=local",
+        ) from error
+    require_resources(cluster, ray.cluster_resources())
+
+
+def _fit(cluster: ClusterSpec, mailbox: Path) -> None:
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
+    trainer = TorchTrainer(
+        serve,
+        train_loop_config={"mailbox": str(mailbox)},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=cluster.workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name="group",
+            storage_path=str(mailbox / "ray"),
+            failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    trainer.fit()
+
+
+class RaySession:
+    """The worker's view inside a TorchTrainer."""
+
+    def __init__(self) -> None:
+        import ray.train
+        import ray.train.torch
+
+        context = ray.train.get_context()
+        self.rank: int = context.get_world_rank()
+        self.world: int = context.get_world_size()
+        self.device = ray.train.torch.get_device()
+
+
+def serve(config: dict[str, Any]) -> None:
+    """What each Ray worker runs: one job after another until the mailbox is closed."""
+    from components.training.jobs import JOBS  # imports torch and the data room before the first job asks for them
+    from components.training.session import gather
+
+    session, mailbox = RaySession(), Path(config["mailbox"])
+    number = _first_unfinished(mailbox)
+    while (letter := _wait_for_job(mailbox, number)) is not None:
+        try:
+            JOBS[letter["job"]](session, letter["config"])
+        except Exception as error:
+            _record_failure(mailbox, number, session.rank, error)
+            raise
+        gather(session, None)  # a barrier: done means that every rank has finished
+        if session.rank == 0:
+            (mailbox / f"job_{number:03d}.done").touch()
+        number += 1
+
+
+def _first_unfinished(mailbox: Path) -> int:
+    number = 0
+    while (mailbox / f"job_{number:03d}.done").exists():
+        number += 1
+    return number
+
+
+def _wait_for_job(mailbox: Path, number: int) -> dict[str, Any] | None:
+    """Return the next job, or None when there will be none or when it has already failed for good."""
+    path, failed = mailbox / f"job_{number:03d}.json", mailbox / f"job_{number:03d}.failed.json"
+    while not path.exists():
+        if (mailbox / "closed").exists() or not mailbox.exists():
+            return None
+        time.sleep(_POLL_SECONDS)
+    if failed.exists():  # of an attempt before a restart
+        if is_final(failed):
+            return None
+        failed.unlink(missing_ok=True)
+    letter: dict[str, Any] = read_json(path)
+    return letter
+
+
+def _record_failure(mailbox: Path, number: int, rank: int, error: Exception) -> None:
+    """The first to fail is the cause; the others fail because it left."""
+    path = mailbox / f"job_{number:03d}.failed.json"
+    if not path.exists():
+        write_json(path, failure(error, traceback.format_exc(), rank))
+
+
+if __name__ == "__main__":
+    # Run as an importable module, not as __main__: Ray's workers look `serve` up by its module's name.
+    from flows.adapters import ray_group
+
+    sys.exit(ray_group.main(Path(sys.argv[1])))
