@@ -77,7 +77,7 @@ def line_chart(name: str, title: str, series: Sequence[Series], *, marks: Sequen
         marks: steps at which an epoch ended, drawn as fine lines.
         best: the step of the best checkpoint, drawn as a dashed line.
     """
-    with _canvas(5.2, 2.7) as figure:
+    with _canvas(4.8, 2.7) as figure:
         axes = figure.subplots()
         axes.set_title(title)
         axes.set_xlabel("step")
@@ -89,8 +89,8 @@ def line_chart(name: str, title: str, series: Sequence[Series], *, marks: Sequen
         if best is not None:
             axes.axvline(best, color=INK, linewidth=1, linestyle=(0, (3, 3)), label=f"best, step {best:.0f}")
         if len(series) > 1 or best is not None:
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderaxespad=0, handlelength=1.4, columnspacing=1.2)
             axes.set_title(title, pad=24)
+            _legend_above(axes)
         described = "; ".join(f"{line.label} ends at {line.y[-1]:.4g}" for line in series)
         return to_svg(figure, name, f"{title} over steps. {described}.")
 
@@ -110,11 +110,11 @@ def reliability_chart(
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         width = [0.92 * (right - left) for left, right in zip(lower, upper, strict=True)]
         centre = [(left + right) / 2 for left, right in zip(lower, upper, strict=True)]
-        top.set_title("Reliability")
+        top.set_title("Reliability", pad=24)
         top.bar(centre, [value or 0 for value in accuracy], width=width, color=SERIES[0], alpha=0.85, label="accuracy in the bin")
         top.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (3, 3)), label="perfect calibration")
         top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-        top.legend(loc="upper left")
+        _legend_above(top)
         bottom.bar(centre, count, width=width, color=MUTED, alpha=0.7)
         bottom.set(xlabel="confidence", ylabel="samples")
         filled = [(left, right, value) for left, right, value in zip(lower, upper, accuracy, strict=True) if value is not None]
@@ -165,6 +165,11 @@ def _draw(axes: Axes, line: Series) -> None:
         axes.plot(line.x, line.y, color=line.colour, linewidth=1, alpha=0.35, label=line.label)
     else:
         axes.plot(line.x, line.y, color=line.colour, marker="o" if len(line.x) <= 30 else "", markersize=3, label=line.label)
+
+
+def _legend_above(axes: Axes) -> None:
+    """Put the legend between title and chart, where it covers no data."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderaxespad=0, handlelength=1.4, columnspacing=1.2)
 
 
 def _thinned_marks(marks: Sequence[float], most: int = 40) -> Sequence[float]:

@@ -51,7 +51,7 @@ def judge(run: Run) -> Verdict:
     if not expectations:
         return Verdict("open", "Nothing was expected of this run", ())
     if met == len(expectations):
-        return Verdict("met", "Expectation met" if met == 1 else f"All {met} expectations met", expectations)
+        return Verdict("met", f"{met} of {met} expectations met", expectations)
     return Verdict("missed", f"{len(expectations) - met} of {len(expectations)} expectations missed", expectations)
 
 

@@ -11,6 +11,7 @@ from components.reporting.sections.base import Section
 from components.reporting.text import flatten, number
 
 _BY_STEP = {"learning_rate": "Learning rate", "gradient_norm": "Gradient norm"}
+_SPLITS = ("train", "validation", "test")
 
 
 def curves(run: Run) -> Section | None:
@@ -47,12 +48,18 @@ def _epoch_names(journal: Journal) -> list[str]:
 
 def _epoch_chart(journal: Journal, name: str, best: float | None) -> Markup | None:
     keys = dict.fromkeys(key for record in journal.epochs for key in record if key.partition("/")[2] == name)
-    series = [Series(key.partition("/")[0], *points(journal.epochs, key), SERIES[i % len(SERIES)]) for i, key in enumerate(keys)]
+    splits = [key.partition("/")[0] for key in keys]
+    series = [Series(split, *points(journal.epochs, key), _colour(split)) for split, key in zip(splits, keys, strict=True)]
     if name == "loss":
         series.insert(0, Series("each step", *thinned(*points(journal.steps, "loss")), SERIES[0], is_background=True))
     series = [line for line in series if line.x]
     title = name.replace("_", " ").capitalize()
     return line_chart(f"chart-{_word(name)}", title, series, marks=_epoch_ends(journal), best=best) if series else None
+
+
+def _colour(split: str) -> str:
+    """Return the same colour for a split in every chart."""
+    return SERIES[_SPLITS.index(split)] if split in _SPLITS else SERIES[-1]
 
 
 def _step_chart(journal: Journal, name: str, title: str) -> Markup | None:

@@ -41,7 +41,7 @@ def _run_facts(record: dict[str, Any]) -> list[tuple[str, str]]:
     commit = str(git.get("commit") or "")[:12]
     return [
         ("Experiment", str(record.get("experiment") or "")),
-        ("Started", str(record.get("started") or "")),
+        ("Started", str(record.get("started") or "").replace("T", " ")),
         ("Code", f"{commit} with uncommitted changes" if commit and git.get("dirty") else commit),
     ]
 
