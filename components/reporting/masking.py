@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
-MASK = "••••••"
+MASK = "MASKED"
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SECRET = re.compile(r"(passw(or)?d|passphrase|secret|credential)s?$")
 # Numbers under these are sizes and counts (`key_dim`, `max_tokens`), so only texts are masked.
 _SECRET_TEXT = re.compile(r"(key|token)s?$")
-_ASSIGNMENT = re.compile(r"""(?P<name>[\w./+~-]+)(?P<sign>[=:]\s*|\s+)(?P<value>'[^']*'|"[^"]*"|[^\s'",}\]]+)""")
+_NESTED_NAME = re.compile(r"""([\w.-]+)["']?\s*:""")
 _USER_IN_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
 
 
@@ -36,16 +37,25 @@ def mask(value: Any, name: str = "") -> Any:
 
 
 def mask_command(command: str) -> str:
-    """Mask the values of overrides and options (`tracking.api_key=...`, `--token ...`) in a command line."""
+    """Mask the values of overrides and options (`tracking.api_key=...`, `tracking={api_key: ...}`, `--token ...`) in a command line."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a lone quote
+        words = command.split()
+    masked = []
+    for before, word in zip(["", *words], words, strict=False):
+        name, sign, value = word.partition("=")
+        if before.startswith("-") and "=" not in before and _is_secret(before):
+            masked.append(MASK)
+        elif sign and any(_is_secret(candidate) for candidate in (name, *_NESTED_NAME.findall(value))):
+            masked.append(f"{name}={MASK}")
+        else:
+            masked.append(_USER_IN_URL.sub(rf"\g<scheme>{MASK}@", word))
+    return shlex.join(masked)
 
-    def replaced(match: re.Match[str]) -> str:
-        name, value = match["name"], match["value"]
-        # after a blank only an option takes a value: `make key demo` names no secret
-        is_value = not match["sign"].isspace() or name.startswith("-")
-        hidden = MASK if is_value and (_looks(name, _SECRET) or _looks(name, _SECRET_TEXT)) else value
-        return f"{name}{match['sign']}{hidden}"
 
-    return _USER_IN_URL.sub(rf"\g<scheme>{MASK}@", _ASSIGNMENT.sub(replaced, command))
+def _is_secret(name: str) -> bool:
+    return _looks(name, _SECRET) or _looks(name, _SECRET_TEXT)
 
 
 def _looks(name: str, pattern: re.Pattern[str]) -> bool:

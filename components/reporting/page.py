@@ -18,7 +18,7 @@ from components.reporting.sections.data import data
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.timing import timing
 from components.reporting.text import duration, number, score
-from components.reporting.verdict import judge, scalars
+from components.reporting.verdict import Verdict, judge, scalars
 
 SECTIONS: tuple[SectionFunction, ...] = (provenance, curves, classes, calibration, predictions, data, timing)
 
@@ -45,7 +45,7 @@ def page(run: Run) -> str:
     return environment.get_template("page.html").render(
         run=run,
         verdict=verdict,
-        tiles=_tiles(run),
+        tiles=_tiles(run, verdict),
         scores=table,
         splits=list(run.metrics) if table else [],
         sections=[(section, _draw(environment, section)) for section in drawn],
@@ -68,9 +68,9 @@ def _draw(environment: Environment, section: Section) -> Markup:
     return Markup(environment.get_template(f"{section.name}.html").render(section.context))
 
 
-def _tiles(run: Run) -> list[tuple[str, float]]:
-    """Return the numbers that stand large on top: what was expected first, then the first metrics of the last split evaluated."""
-    expected = [(wish.metric, wish.value) for wish in judge(run).expectations if wish.value is not None]
-    split = "test" if "test" in run.metrics else next(reversed(run.metrics), "")
+def _tiles(run: Run, verdict: Verdict) -> list[tuple[str, float]]:
+    """Return the numbers that stand large on top: first what was expected, then metrics of the split that the run is judged by."""
+    expected = [(wish.metric, wish.value) for wish in verdict.expectations if wish.value is not None]
+    split = run.judged_split
     others = [(f"{split}/{name}", values[split]) for name, values in scalars(run).items() if split in values and name != "samples"]
     return list(dict([*expected, *others]).items())[:_TILES]

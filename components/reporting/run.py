@@ -68,6 +68,11 @@ class Run:
         stages: dict[str, Plain] = self.record.get("stages") or {}
         return stages
 
+    @property
+    def judged_split(self) -> str:
+        """The split that the run is judged by: test, else the last one evaluated; "" when none was."""
+        return "test" if "test" in self.metrics else next(reversed(self.metrics), "")
+
 
 def load(directory: Path) -> Run:
     """Read a run directory.

@@ -21,6 +21,7 @@ from components.files import write_json
 from components.metrics.base import gather_samples
 from components.metrics.classification import Classification
 from components.metrics.select import select_samples
+from components.reporting.page import render
 
 BATCH_SIZE, EPOCHS, CLASSES = 64, 6, 10
 SECRET = "sk-5f3c9a-do-not-print"
@@ -48,6 +49,14 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     best = max((record for record in records if record["kind"] == "epoch"), key=lambda record: record["validation/accuracy"])
     _write_records(directory, {name: len(part[1]) for name, part in splits.items()}, best)
     return directory
+
+
+@pytest.fixture(scope="session")
+def report(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page of the run."""
+    output = tmp_path_factory.mktemp("page") / "report.html"
+    render(digits_run, output)
+    return output
 
 
 @pytest.fixture

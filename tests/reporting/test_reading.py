@@ -87,10 +87,13 @@ def test_masking_leaves_its_input_alone() -> None:
     ("command", "masked"),
     [
         ("modelyard run tracking.api_key=abc trainer.epochs=5", f"modelyard run tracking.api_key={MASK} trainer.epochs=5"),
-        ("modelyard run +a.token='a b' x=1", f"modelyard run +a.token={MASK} x=1"),
+        ("modelyard run '+a.token=a b' x=1", f"modelyard run +a.token={MASK} x=1"),
+        ("modelyard run +a.token='a b' x='c d'", f"modelyard run +a.token={MASK} 'x=c d'"),
         ("modelyard run --api-key abc --json", f"modelyard run --api-key {MASK} --json"),
         ("make key demo", "make key demo"),
-        ("modelyard run 'tracking={api_key: abc, name: x}'", f"modelyard run 'tracking={{api_key: {MASK}, name: x}}'"),
+        ("modelyard run 'tracking={api_key: abc, name: x}'", f"modelyard run tracking={MASK}"),
+        ("""modelyard run 'a={"b": {"secrets": {"c": "abc"}}}'""", f"modelyard run a={MASK}"),
+        ("modelyard run url=https://me:abc@host/x it's", f"""modelyard run url=https://{MASK}@host/x 'it'"'"'s'"""),
     ],
 )
 def test_secrets_in_a_command(command: str, masked: str) -> None:

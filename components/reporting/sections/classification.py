@@ -19,9 +19,9 @@ TOP_CONFUSIONS = 8
 
 
 def classes(run: Run) -> Section | None:
-    """Return the per-class table and the confusion matrix of the split that was judged last (test, if there is one)."""
-    split, scores = _judged(run)
-    if scores is None or "confusion" not in scores:
+    """Return the per-class table and the confusion matrix of the split that the run is judged by."""
+    scores = _scores(run)
+    if "confusion" not in scores:
         return None
     names = [row["class"] for row in scores["per_class"]]
     confusion = scores["confusion"]
@@ -33,7 +33,7 @@ def classes(run: Run) -> Section | None:
         "classes",
         "Classes",
         {
-            "split": split,
+            "split": run.judged_split,
             "names": names,
             "matrix": matrix if is_table else None,
             "picture": None if is_table else heat_map(np.array([[cell["weight"] for cell in row["cells"]] for row in matrix])),
@@ -45,15 +45,15 @@ def classes(run: Run) -> Section | None:
 
 def calibration(run: Run) -> Section | None:
     """Return the reliability diagram (Guo et al. 2017) with the scores of calibration beside it."""
-    split, scores = _judged(run)
-    if scores is None or "calibration" not in scores:
+    scores = _scores(run)
+    if "calibration" not in scores:
         return None
     columns = {key: [row[key] for row in scores["calibration"]] for key in ("lower", "upper", "accuracy", "count")}
     return Section(
         "calibration",
         "Calibration",
         {
-            "split": split,
+            "split": run.judged_split,
             "chart": reliability_chart("chart-reliability", **columns),
             "scores": [
                 (name, scores[name]) for name in ("expected_calibration_error", "brier_score", "negative_log_likelihood") if name in scores
@@ -79,10 +79,8 @@ def predictions(run: Run) -> Section | None:
     return Section("predictions", "Sample predictions", {"groups": [(title, group) for title, group in groups if group]})
 
 
-def _judged(run: Run) -> tuple[str, Plain | None]:
-    """Return the test split and its scores, or else the last split that was evaluated."""
-    split = "test" if "test" in run.metrics else next(reversed(run.metrics), "")
-    return split, run.metrics.get(split)
+def _scores(run: Run) -> Plain:
+    return run.metrics.get(run.judged_split) or {}
 
 
 def _cells(row: list[int], true: int) -> list[dict[str, Any]]:
@@ -121,7 +119,6 @@ def _top(probabilities: np.ndarray) -> list[int]:
 
 def _class_names(run: Run, num_classes: int) -> list[str]:
     """Return K names: from the evaluation, else from the data card, else the numbers."""
-    _, scores = _judged(run)
-    evaluated = [row["class"] for row in (scores or {}).get("per_class") or []]
+    evaluated = [row["class"] for row in _scores(run).get("per_class") or []]
     carded = ((run.card.get("columns") or {}).get("targets") or {}).get("classes") or []
     return next((list(map(str, names)) for names in (evaluated, carded) if len(names) == num_classes), [str(k) for k in range(num_classes)])
