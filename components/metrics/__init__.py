@@ -1,0 +1,1 @@
+"""Metrics: what an evaluation counts, exact on any number of workers."""

@@ -1,0 +1,76 @@
+"""The page of a run: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from components.files import write_text
+from components.reporting.run import OPTIONAL, Run, load
+from components.reporting.sections.base import Section, SectionFunction
+from components.reporting.sections.classification import calibration, classes, predictions
+from components.reporting.sections.curves import curves
+from components.reporting.sections.data import data
+from components.reporting.sections.provenance import provenance
+from components.reporting.sections.timing import timing
+from components.reporting.text import duration, number, score
+from components.reporting.verdict import Verdict, judge, scalars
+
+SECTIONS: tuple[SectionFunction, ...] = (provenance, curves, classes, calibration, predictions, data, timing)
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_TILES = 4
+
+
+def render(run_directory: Path, output: Path) -> None:
+    """Draw the page of a run from its directory alone and write it atomically. The same directory gives the same bytes.
+
+    Raises:
+        UserError: run.json is missing, or a file of the directory cannot be read.
+    """
+    write_text(output, page(load(run_directory)))
+
+
+def page(run: Run) -> str:
+    """Return the page as HTML."""
+    environment = _environment()
+    verdict = judge(run)
+    drawn = [section for function in SECTIONS if (section := function(run)) is not None]
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+    table = scalars(run)
+    return environment.get_template("page.html").render(
+        run=run,
+        verdict=verdict,
+        tiles=_tiles(run, verdict),
+        scores=table,
+        splits=list(run.metrics) if table else [],
+        sections=[(section, _draw(environment, section)) for section in drawn],
+        left_out=[(name, OPTIONAL[name]) for name in run.missing],
+        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(number=number, duration=duration, score=score)
+    return environment
+
+
+def _draw(environment: Environment, section: Section) -> Markup:
+    return Markup(environment.get_template(f"{section.name}.html").render(section.context))
+
+
+def _tiles(run: Run, verdict: Verdict) -> list[tuple[str, float]]:
+    """Return the numbers that stand large on top: first what was expected, then metrics of the split that the run is judged by."""
+    expected = [(wish.metric, wish.value) for wish in verdict.expectations if wish.value is not None]
+    split = run.judged_split
+    others = [(f"{split}/{name}", values[split]) for name, values in scalars(run).items() if split in values and name != "samples"]
+    return list(dict([*expected, *others]).items())[:_TILES]
