@@ -78,7 +78,7 @@ def check(directory: Path, options: Mapping[str, Any], output: Path) -> dict[str
     """
     limits, card = _options(options), load_card(directory)
     require_contents(directory, card)
-    datasets = {split: ShardDataset(directory, split) for split in ("train", *sorted(set(card.splits) - {"train"}))}
+    datasets = {split: ShardDataset(directory, split) for split in _ordered(card)}
     surveys = {split: survey_split(dataset) for split, dataset in datasets.items()}
     findings = [finding for find in _CHECKS for finding in find(card, surveys, limits)]
     result = {
@@ -106,6 +106,12 @@ def _options(plain: Mapping[str, Any]) -> CheckOptions:
         if key not in known:
             raise UserError(f"unknown key 'check.{key}'{nearest(key, known)}", expected=f"one of: {', '.join(known)}")
     return CheckOptions(**plain)
+
+
+def _ordered(card: Card) -> list[str]:
+    """Return the splits' names, train first: it must be there, whatever the card says."""
+    present = [split for split in SPLITS[1:] if split in card.splits]
+    return [SPLITS[0], *present, *sorted(set(card.splits) - set(SPLITS))]
 
 
 def _class_table(card: Card, surveys: Mapping[str, Survey]) -> dict[str, dict[str, list[int]]]:
@@ -231,7 +237,7 @@ def _duplicates(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions)
 
 
 def _leakage(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
-    order = [*(split for split in SPLITS if split in surveys), *sorted(set(surveys) - set(SPLITS))]
+    order = list(surveys)
     for i, split in enumerate(order):
         counts = Counter(surveys[split].hashes)
         for other in order[:i]:

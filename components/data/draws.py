@@ -59,16 +59,16 @@ class Draws:
     def _words(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Return `(B, *S)` int64 whose 64 bits are all random."""
         stream = int.from_bytes(hashlib.blake2b(f"{self._prefix}{name}".encode(), digest_size=8).digest(), "little")
-        keys = _splitmix64(_signed(stream), self._sample_id)
+        keys = splitmix64(_signed(stream), self._sample_id)
         positions = torch.arange(math.prod(shape), dtype=torch.int64, device=keys.device)
-        return _splitmix64(keys[:, None], positions).reshape(len(keys), *shape)
+        return splitmix64(keys[:, None], positions).reshape(len(keys), *shape)
 
     @staticmethod
     def _fraction(words: Tensor) -> Tensor:
         return _shift_right(words, 64 - _FLOAT_BITS).to(torch.float32) * 2.0**-_FLOAT_BITS
 
 
-def _splitmix64(state: Tensor | int, position: Tensor) -> Tensor:
+def splitmix64(state: Tensor | int, position: Tensor) -> Tensor:
     """Return word number `position` of the splitmix64 stream that starts at `state`; int64 arithmetic wraps as uint64's does."""
     z = state + (position + 1) * _signed(_GAMMA)
     for shift, multiplier in zip(_SHIFTS, _MULTIPLIERS, strict=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from components.data.card import Card, Statistics
+from components.data.card import Card
 from components.data.columns import Array, Ragged
 from components.data.dataset import ShardDataset
 
@@ -17,8 +17,8 @@ _LOOKED_AT = 20_000  # rows, from the front: enough to meet every class without 
 def draw_sheet(dataset: ShardDataset, rows: int, columns: int) -> Image.Image:
     """Draw `rows * columns` samples of a split, dealt over the classes in turn, each with its class name beneath.
 
-    The first column of images `(C, H, W)`, C = 1 or 3, is drawn, scaled by the range of its training values, and the first
-    column of classes names the samples. A data set without images gets the heading alone.
+    The first column of images `(C, H, W)`, C = 1 or 3, is drawn, scaled by the range of the drawn values, and the first column
+    of classes names the samples. A data set without images gets the heading alone.
     """
     card = dataset.card
     image_column = next((n for n, c in sorted(card.columns.items()) if len(c.shape) == 3 and c.shape[0] in (1, 3) and not c.ragged), None)
@@ -36,9 +36,10 @@ def draw_sheet(dataset: ShardDataset, rows: int, columns: int) -> Image.Image:
     found = dataset.columns(chosen)
     images, labels = found[image_column], found[label_column] if label_column else None
     assert not isinstance(images, Ragged) and not isinstance(labels, Ragged)
+    pictures = _grey(images)
     for place in range(len(chosen)):
         x, y = _MARGIN_PIXELS + place % columns * step_x, _HEADING_PIXELS + place // columns * step_y
-        sheet.paste(_picture(images[place], card.statistics[image_column]), (x, y))
+        sheet.paste(_picture(pictures[place]), (x, y))
         pen.rectangle((x - 1, y - 1, x + _CELL_PIXELS, y + _CELL_PIXELS), outline=(200, 200, 206))
         caption = f"row {chosen[place]}" if labels is None else _class_name(card, label_column, int(labels[place]))
         _caption(pen, caption, x, y + _CELL_PIXELS + 3)
@@ -68,13 +69,17 @@ def _choose(dataset: ShardDataset, label_column: str | None, count: int) -> Arra
     return candidates[np.lexsort((labels, rounds))][:count]
 
 
-def _picture(image: Array, statistics: Statistics) -> Image.Image:
-    width = (statistics.maximum - statistics.minimum) or 1.0
-    grey = np.clip((image.astype(np.float64) - statistics.minimum) / width * 255, 0, 255).round().astype(np.uint8)
-    picture = Image.fromarray(grey[0] if len(grey) == 1 else grey.transpose(1, 2, 0))
-    small = max(picture.size) <= _CELL_PIXELS
-    picture = picture.convert("RGB").resize((_CELL_PIXELS, _CELL_PIXELS), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS)
-    return picture
+def _grey(images: Array) -> Array:
+    """Scale images to bytes by their common range."""
+    values = np.nan_to_num(images.astype(np.float64), posinf=0.0, neginf=0.0)  # data with a fault are drawn too
+    low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
+    return ((values - low) / ((high - low) or 1.0) * 255).round().astype(np.uint8)
+
+
+def _picture(image: Array) -> Image.Image:
+    picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).convert("RGB")
+    resampling = Image.Resampling.NEAREST if max(picture.size) <= _CELL_PIXELS else Image.Resampling.LANCZOS
+    return picture.resize((_CELL_PIXELS, _CELL_PIXELS), resampling)
 
 
 def _class_name(card: Card, column: str | None, label: int) -> str:

@@ -50,12 +50,13 @@ class _Moments:
 
     def _merge(self, values: Array) -> None:
         # Here `total` holds the mean and `squares` the sum of squared deviations.
-        count, mean = values.shape[0] * values.shape[2], values.mean(axis=(0, 2))
-        deviations = ((values - mean[:, None]) ** 2).sum(axis=(0, 2))
-        both, delta = self.count + count, mean - self.total
-        self.total = self.total + delta * (count / both)
-        self.squares = self.squares + deviations + delta**2 * (self.count * count / both)
-        self.count = both
+        with np.errstate(invalid="ignore"):  # an infinite value gives a NaN, which the caller looks for
+            count, mean = values.shape[0] * values.shape[2], values.mean(axis=(0, 2))
+            deviations = ((values - mean[:, None]) ** 2).sum(axis=(0, 2))
+            both, delta = self.count + count, mean - self.total
+            self.total = self.total + delta * (count / both)
+            self.squares = self.squares + deviations + delta**2 * (self.count * count / both)
+            self.count = both
 
     def result(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and population standard deviation per channel."""
