@@ -1,0 +1,139 @@
+"""Reading prepared data: memory-mapped shards, fetched by index array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from components.data.card import Column, load_card, require_contents, require_sizes
+from components.data.columns import Array, Ragged
+from components.errors import UserError
+
+Indices = npt.NDArray[np.int64]
+
+
+class ShardDataset:
+    """One split of a prepared data set.
+
+    Opening it compares every file's size and header with the card; `verify` also hashes the contents.
+
+    Args:
+        directory: that holds card.json.
+        split: a name in the card.
+
+    Raises:
+        UserError: no data set, no such split, or a shard that is missing or corrupted (its name is told).
+    """
+
+    def __init__(self, directory: Path, split: str) -> None:
+        self.directory, self.split, self.card = directory, split, load_card(directory)
+        if split not in self.card.splits:
+            raise UserError(f"data set '{self.card.name}' has no split '{split}'", received=split, expected=sorted(self.card.splits))
+        record = self.card.splits[split]
+        self.rows = record.rows
+        for shard in record.shards:
+            require_sizes(directory, shard.files)
+        self._starts = np.cumsum([0, *[shard.rows for shard in record.shards]])
+        self._shards = [self._open(number, shard.rows) for number, shard in enumerate(record.shards)]
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def verify(self) -> None:
+        """Hash all files of the data set again.
+
+        Raises:
+            UserError: a shard's content is not the card's.
+        """
+        require_contents(self.directory, self.card)
+
+    def fetch(self, indices: Indices) -> dict[str, torch.Tensor]:
+        """Return the rows `indices`, `(B,)` int64, in that order: one gather a column.
+
+        A dense column gives `(B, ...)`; a ragged one `<column>`, all its values end to end, and `<column>.offsets`, int64
+        `(B + 1,)`; `sample_id`, int64 `(B,)`, the row numbers.
+
+        Raises:
+            IndexError: a row number outside the split.
+        """
+        batch: dict[str, torch.Tensor] = {}
+        for name, column in self.columns(indices).items():
+            if isinstance(column, Ragged):
+                batch[name], batch[f"{name}.offsets"] = torch.from_numpy(column.values), torch.from_numpy(column.offsets)
+            else:
+                batch[name] = torch.from_numpy(column)
+        batch["sample_id"] = torch.from_numpy(np.array(indices, dtype=np.int64))
+        return batch
+
+    def columns(self, indices: Indices) -> dict[str, Array | Ragged]:
+        """Return the rows `indices` as arrays of their own, without torch and without `sample_id`; see `fetch`."""
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) and not (indices.min() >= 0 and indices.max() < self.rows):
+            raise IndexError(f"row numbers {indices.min()} to {indices.max()} of a split with {self.rows} rows")
+        owners = np.searchsorted(self._starts, indices, side="right") - 1
+        local = indices - self._starts[owners]
+        return {name: self._gather(name, column, owners, local) for name, column in self.card.columns.items()}
+
+    def blocks(self, rows: int) -> Iterator[dict[str, Array | Ragged]]:
+        """Yield the split's columns in row order, at most `rows` rows at a time: for work that must not hold the whole."""
+        for start in range(0, self.rows, rows):
+            yield self.columns(np.arange(start, min(start + rows, self.rows)))
+
+    def _gather(self, name: str, column: Column, owners: Indices, local: Indices) -> Array | Ragged:
+        if column.ragged:
+            return self._gather_ragged(name, column, owners, local)
+        if len(self._shards) == 1:  # the common case: one copy instead of two
+            whole = self._shards[0][name]
+            assert not isinstance(whole, Ragged)
+            return whole.take(local, axis=0)
+        out = np.empty((len(local), *column.shape), column.dtype)
+        for owner in np.unique(owners):
+            part, wanted = self._shards[owner][name], owners == owner
+            assert not isinstance(part, Ragged)
+            out[wanted] = part[local[wanted]]
+        return out
+
+    def _gather_ragged(self, name: str, column: Column, owners: Indices, local: Indices) -> Ragged:
+        starts, lengths = np.zeros_like(local), np.zeros_like(local)
+        for owner in np.unique(owners):
+            part, wanted = self._shards[owner][name], owners == owner
+            assert isinstance(part, Ragged)
+            starts[wanted] = part.offsets[local[wanted]]
+            lengths[wanted] = part.offsets[local[wanted] + 1] - starts[wanted]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        # Position of each wanted value in its shard: the row's start there, plus the value's place in the row.
+        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        value_owners = np.repeat(owners, lengths)
+        values = np.empty((int(offsets[-1]), *column.shape), column.dtype)
+        for owner in np.unique(value_owners):
+            part, wanted = self._shards[owner][name], value_owners == owner
+            assert isinstance(part, Ragged)
+            values[wanted] = part.values[places[wanted]]
+        return Ragged(values, offsets)
+
+    def _open(self, number: int, rows: int) -> dict[str, Array | Ragged]:
+        opened: dict[str, Array | Ragged] = {}
+        for name, column in self.card.columns.items():
+            stem = f"{self.split}-{number:05d}.{name}"
+            if not column.ragged:
+                opened[name] = self._map(f"{stem}.npy", column.dtype, (rows, *column.shape))
+                continue
+            offsets = self._map(f"{stem}.offsets.npy", "int64", (rows + 1,))
+            values = self._map(f"{stem}.npy", column.dtype, (int(offsets[-1]), *column.shape))
+            opened[name] = Ragged(values, offsets)
+        return opened
+
+    def _map(self, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
+        try:
+            mapped = np.load(self.directory / name, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise UserError(
+                f"shard {name} is corrupted: {error}", received=self.directory / name, mend="prepare the data set again"
+            ) from error
+        if (mapped.dtype.name, mapped.shape) != (dtype, shape):
+            raise UserError(f"shard {name} is corrupted", received=f"{mapped.dtype} {mapped.shape}", expected=f"{dtype} {shape}")
+        return np.asarray(mapped)  # the plain view: np.memmap's own indexing is several times slower

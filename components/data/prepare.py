@@ -1,0 +1,132 @@
+"""Raw files to a prepared data set: a reader's columns, cut into shards, with their card."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from components.data.card import Card, Column, Statistics, write_card
+from components.data.columns import Array, Ragged, SourceData
+from components.data.definition import DataDefinition
+from components.data.publish import atomic_directory
+from components.data.shards import ShardWriter
+from components.data.statistics import column_statistics
+from components.errors import UserError, nearest
+from components.files import sha256_file
+
+BLOCK_ROWS = 4096  # of the statistics: bounds their memory
+
+
+def prepare(definition: DataDefinition, raw: Path, output: Path) -> Card:
+    """Read raw files, write shards and card into a temporary directory, and publish it as `output`.
+
+    Raises:
+        UserError: the reader refuses the files or its options, or what it returns is no consistent data set.
+    """
+    data = read_source(definition, raw)
+    source = {path.relative_to(raw).as_posix(): sha256_file(path) for path in sorted(raw.rglob("*")) if path.is_file()}
+    return write_data_set(definition, data, source, output)
+
+
+def read_source(definition: DataDefinition, raw: Path) -> SourceData:
+    """Call the reader that the definition names.
+
+    Raises:
+        UserError: there is no such reader, it takes other options, or it refuses the files.
+    """
+    options = {key: value for key, value in definition.prepare.items() if key != "_target_"}
+    reader = _reader(str(definition.prepare["_target_"]))
+    names = [name for name in inspect.signature(reader).parameters if name != "raw"]
+    for key in options:
+        if key not in names:
+            raise UserError(f"unknown key 'prepare.{key}'{nearest(key, names)}", expected=f"one of: {', '.join(names)}")
+    try:
+        inspect.signature(reader).bind(raw, **options)
+    except TypeError as error:
+        raise UserError(
+            f"the reader's options are not complete: {error}", received=options, expected=f"all of: {', '.join(names)}"
+        ) from error
+    return reader(raw, **options)
+
+
+def _reader(target: str) -> Callable[..., SourceData]:
+    module, _, name = target.rpartition(".")
+    try:
+        reader: Callable[..., SourceData] = getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UserError(
+            f"there is no reader {target}", received=str(error), expected="a function under components/data/sources/"
+        ) from error
+    return reader
+
+
+def write_data_set(definition: DataDefinition, data: SourceData, source: dict[str, str], output: Path) -> Card:
+    """Write a reader's columns as a prepared data set; card.json comes last.
+
+    Args:
+        definition: says who the data set is and how large a shard may be.
+        data: the columns.
+        source: raw file -> sha256, for the card.
+        output: the prepared directory.
+
+    Raises:
+        UserError: no training rows, columns that do not fit their description, or another number of classes than defined.
+    """
+    _require_training_rows(data)
+    _require_classes(definition, data.columns)
+    with atomic_directory(output) as folder:
+        writer = ShardWriter(folder, data.columns, definition.shard_mib)
+        splits = {name: writer.write(name, columns) for name, columns in data.splits.items()}
+        card = Card(
+            name=definition.name,
+            title=definition.title,
+            licence=definition.licence,
+            homepage=definition.homepage,
+            source=source,
+            columns=dict(data.columns),
+            splits=splits,
+            statistics=_statistics(data),
+        )
+        write_card(folder, card)
+    return card
+
+
+def _statistics(data: SourceData) -> dict[str, Statistics]:
+    statistics = {}
+    for name, column in data.splits["train"].items():
+        if isinstance(column, Ragged) or not is_numeric(data.columns[name]):
+            continue
+        found = statistics[name] = column_statistics(_blocks(column))
+        if not np.isfinite([*found.mean, *found.std, found.minimum, found.maximum]).all():
+            raise UserError(f"column '{name}' of the training split holds values that are not finite", received=found)
+    return statistics
+
+
+def is_numeric(column: Column) -> bool:
+    """Tell whether a column has statistics: dense, and quantities rather than class numbers."""
+    return not column.ragged and column.classes is None
+
+
+def _blocks(column: Array) -> Iterator[Array]:
+    for start in range(0, len(column), BLOCK_ROWS):
+        yield column[start : start + BLOCK_ROWS]
+
+
+def _require_training_rows(data: SourceData) -> None:
+    rows = {name: len(next(iter(columns.values()), ())) for name, columns in data.splits.items()}
+    if not rows.get("train"):
+        raise UserError("the data set has no training rows", received=rows, expected="a split 'train' with rows")
+
+
+def _require_classes(definition: DataDefinition, columns: Mapping[str, Column]) -> None:
+    for name, column in columns.items():
+        if column.classes is not None and definition.num_classes not in (None, len(column.classes)):
+            raise UserError(
+                f"column '{name}' has another number of classes than num_classes",
+                received=f"{len(column.classes)} class names",
+                expected=f"num_classes={definition.num_classes}",
+            )

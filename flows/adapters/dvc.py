@@ -1,0 +1,182 @@
+"""DVC: params.yaml from conf/data, and `dvc repro` as a process group of its own. Imports no torch.
+
+DVC caches and versions the data stages. It runs as a subprocess: its Python API resolves dvc.yaml against this process's directory
+and would hold its locks here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from filelock import FileLock
+
+from components.data.__main__ import ERROR_FILE_VARIABLE
+from components.data.card import CARD_NAME
+from components.data.definition import parse_definition, read_yaml
+from components.data.stage import PARAMS_NAME, PREPARED
+from components.errors import RunError, UserError
+from components.files import digest, write_text
+
+_HEADER = "# Written by flows/adapters/dvc.py from conf/data/*.yaml and the data sets that were asked for; `dvc repro` reads it.\n"
+_VARIANT = re.compile(r"(.+)-[0-9a-f]{8}")
+_BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
+_BUSY_WAIT_SECONDS = 600.0
+_TAIL_LINES = 30
+_GRACE_SECONDS = 5.0  # from the interrupt to the kill
+
+
+def write_params(root: Path, data: dict[str, Any]) -> str:
+    """Bring params.yaml up to date with conf/data and with the data set that is asked for.
+
+    Args:
+        root: the project's folder.
+        data: the asked data set, the plain form of a conf/data file, options changed or not.
+
+    Returns:
+        The key of the asked data set in params.yaml: its name, or `<name>-<8 hex digits>` where its options are not the file's,
+        so that variants live side by side.
+
+    Raises:
+        UserError: the data set or a file under conf/data is malformed.
+    """
+    asked = _entry(data, "data")
+    defaults = {path.stem: _entry(read_yaml(path), path.name) for path in sorted((root / "conf" / "data").glob("*.yaml"))}
+    name = asked["name"]
+    key = name if defaults.get(name) == asked else f"{name}-{digest(asked, length=8)}"
+    path = root / PARAMS_NAME
+    with _lock(root, "params"):
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        present = (read_yaml(path) or {}).get("data", {}) if before else {}
+        variants = {k: v for k, v in present.items() if (match := _VARIANT.fullmatch(k)) and match[1] in defaults}
+        text = _HEADER + yaml.safe_dump({"data": {**variants, **defaults, key: asked}}, sort_keys=True, width=200)
+        if text != before:
+            write_text(path, text)
+    return key
+
+
+def _entry(plain: Any, path: str) -> dict[str, Any]:
+    """Return one data set's part of params.yaml: its plain form, and the reader's file for DVC to watch."""
+    definition = parse_definition(plain, path)
+    return {**definition.to_plain(), "reader": definition.reader}
+
+
+def prepare(root: Path, key: str, on_line: Callable[[str], None]) -> Path:
+    """Run `dvc repro prepare@KEY` and return the prepared directory.
+
+    Whatever interrupts this call (Ctrl-C included) ends DVC and the stage it runs before it is passed on.
+
+    Args:
+        root: the project's folder.
+        key: from write_params.
+        on_line: gets each line that DVC and the stages print.
+
+    Raises:
+        UserError: a stage refused its input; the stage's own message.
+        RunError: anything else that failed, with the last lines.
+    """
+    with _lock(root, "repro"), tempfile.TemporaryDirectory() as scratch:
+        error_file = Path(scratch) / "error.json"
+        command = [sys.executable, "-m", "dvc", "repro", f"prepare@{key}"]
+        code, tail = _repeat_while_busy(command, root, error_file, on_line)
+        if error_file.exists():
+            told = json.loads(error_file.read_text(encoding="utf-8"))
+            raise UserError(told["what"], received=told["received"], expected=told["expected"], mend=told["mend"])
+    directory = root / PREPARED / key
+    if code != 0 or not (directory / CARD_NAME).is_file():
+        raise RunError(f"`dvc repro prepare@{key}` failed with exit code {code}; its last lines:\n" + "\n".join(tail))
+    return directory
+
+
+@contextmanager
+def _lock(root: Path, name: str) -> Iterator[None]:
+    """Let one process at a time write params.yaml, or run DVC (which fails at once where another holds its locks)."""
+    lock = FileLock(root / ".dvc" / "tmp" / f"modelyard-{name}.lock")
+    try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"the project's folder cannot be written: {error.strerror}",
+            received=lock.lock_file,
+            mend="mend its permissions or free some space",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _repeat_while_busy(command: list[str], root: Path, error_file: Path, on_line: Callable[[str], None]) -> tuple[int, list[str]]:
+    """Run DVC until it finds its locks free: somebody may run `dvc` by hand."""
+    deadline, pause_seconds = time.monotonic() + _BUSY_WAIT_SECONDS, 1.0
+    while True:
+        code, tail = _run(command, root, error_file, on_line)
+        busy = code != 0 and any(sign in line for line in tail for sign in _BUSY)
+        if not busy or time.monotonic() > deadline:
+            return code, tail
+        on_line(f"another DVC process is busy here, trying again in {pause_seconds:.0f} s")
+        time.sleep(pause_seconds)
+        pause_seconds = min(2 * pause_seconds, 15.0)
+
+
+def _run(command: list[str], root: Path, error_file: Path, on_line: Callable[[str], None]) -> tuple[int, list[str]]:
+    environment = {
+        **os.environ,
+        "DVC_NO_ANALYTICS": "1",
+        ERROR_FILE_VARIABLE: str(error_file),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says `python`: this one
+    }
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    process = subprocess.Popen(
+        command, cwd=root, env=environment, start_new_session=True, text=True, errors="replace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            tail.append(line.rstrip())
+            on_line(line.rstrip())
+        return process.wait(), list(tail)
+    except BaseException:
+        _end_group(process)
+        raise
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """End a process group and wait until it is gone: interrupt (stages clean up, DVC releases its locks), then kill."""
+    for number, seconds in ((signal.SIGINT, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            process.poll()
+            if not _alive(process.pid):
+                return
+            time.sleep(0.02)
+
+
+def _alive(group: int) -> bool:
+    """Tell whether a process group has a member that still runs (one that waits to be reaped does not)."""
+    for member in psutil.process_iter():
+        try:
+            if os.getpgid(member.pid) == group and member.status() != psutil.STATUS_ZOMBIE:
+                return True
+        except (ProcessLookupError, psutil.Error):
+            continue
+    return False

@@ -1,0 +1,127 @@
+"""prepare: definitions are validated, readers called with what they take, and the stage's command line tells mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from components.data.definition import parse_definition, read_yaml
+from components.data.prepare import read_source
+from components.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def plain():
+    return read_yaml(ROOT / "conf" / "data" / "digits.yaml")
+
+
+def test_a_definition_survives_its_plain_form(plain):
+    definition = parse_definition(plain)
+    assert parse_definition(definition.to_plain()) == definition
+    assert definition.reader == "components/data/sources/digits.py" and (ROOT / definition.reader).is_file()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "data").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_data_file_is_a_definition_named_as_its_file(path):
+    definition = parse_definition(read_yaml(path))
+    assert definition.name == path.stem
+    assert len(definition.prepare["classes"]) == definition.num_classes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"licens": "MIT"}, r"unknown key 'data\.licens', did you mean 'licence'"),
+        ({"fetch": {"files": {}, "archives": {}, "packages": "x"}}, r"unknown key 'data\.fetch\.packages', did you mean 'package'"),
+        ({"fetch": {"files": {}}}, r"missing key 'data\.fetch\.archives'"),
+        ({"fetch": None}, r"data\.fetch must be a mapping"),
+        ({"fetch": {"files": {}, "archives": {}}}, "needs one origin"),
+        ({"prepare": {"_target_": "os.system"}}, "names no reader"),
+        ({"prepare": "os.system"}, "names no reader"),
+    ],
+)
+def test_a_malformed_definition_is_told(plain, change, message):
+    with pytest.raises(UserError, match=message):
+        parse_definition({**plain, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test_fracton": 0.2}, r"unknown key 'prepare\.test_fracton', did you mean 'test_fraction'"),
+        ({"_target_": "components.data.sources.digits.read_digit"}, "there is no reader"),
+        ({"_target_": "components.data.sources.nothing.read_x"}, "there is no reader"),
+    ],
+)
+def test_a_reader_or_option_that_does_not_exist_is_told(plain, change, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        read_source(parse_definition({**plain, "prepare": {**plain["prepare"], **change}}), tmp_path)
+
+
+def test_a_missing_option_is_told(plain, tmp_path):
+    del plain["prepare"]["seed"]
+    with pytest.raises(UserError, match="missing a required argument: 'seed'"):
+        read_source(parse_definition(plain), tmp_path)
+
+
+def test_the_class_names_must_be_as_many_as_defined(write, splits, definition):
+    splits["train"]["targets"] = splits["train"]["targets"].astype(np.int64)
+    object.__setattr__(definition, "num_classes", 4)
+    with pytest.raises(UserError, match="another number of classes than num_classes"):
+        write(splits)
+
+
+def test_values_that_are_not_finite_are_refused_and_nothing_is_left(write, splits, tmp_path):
+    for split in splits.values():
+        split["inputs"] = split["inputs"].astype(np.float32)
+    splits["train"]["inputs"][3, 0, 0, 0] = np.nan
+    with pytest.raises(UserError, match="not finite"):
+        write(splits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_without_training_rows_is_refused(write, splits):
+    splits["train"] = {name: column[:0] for name, column in splits["train"].items()}
+    with pytest.raises(UserError, match="no training rows"):
+        write(splits)
+
+
+def stage(folder, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "components.data", *arguments],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_the_command_line_prepares_and_says_so_in_one_line(tmp_path, plain):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": plain}}))
+    fetched, prepared = stage(tmp_path, "fetch", "digits"), stage(tmp_path, "prepare", "digits")
+    assert (fetched.returncode, prepared.returncode) == (0, 0), fetched.stderr + prepared.stderr
+    assert fetched.stderr.startswith("fetch digits: 1 files") and fetched.stderr.count("\n") == 1
+    assert "1,258 train" in prepared.stderr and prepared.stderr.count("\n") == 1
+
+
+def test_an_unknown_key_exits_2_with_a_message_and_the_parts_in_a_file(tmp_path, plain):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": plain}}))
+    done = stage(tmp_path, "prepare", "digit", MODELYARD_STAGE_ERROR=str(tmp_path / "error.json"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown data set 'digit', did you mean 'digits'?") and "Traceback" not in done.stderr
+    assert json.loads((tmp_path / "error.json").read_text())["mend"] == "add a file under conf/data"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_exits_2(tmp_path, plain):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": plain}}))
+    tmp_path.chmod(0o500)
+    done = stage(tmp_path, "fetch", "digits")
+    tmp_path.chmod(0o700)
+    assert done.returncode == 2 and "cannot be written" in done.stderr
