@@ -17,7 +17,7 @@ from components.reporting.page import render
 
 from .conftest import SECRET, edit_json
 
-HOSTILE = "<script>alert(1)</script>$\\frac{"
+HOSTILE = "<script>alert(1)</script>$\\frac{$"
 
 
 def _draw(run_directory: Path) -> Path:
