@@ -245,7 +245,8 @@ def test_an_interrupt_ends_the_stages_process_and_the_next_run_completes(root, l
 def test_ctrl_c_on_a_flow_leaves_no_process(root):
     """A process that runs the adapter and is sent SIGINT, as a terminal would."""
     slow_reader(root)
-    code = "import sys, pathlib; from flows.adapters.dvc import prepare; prepare(pathlib.Path(sys.argv[1]), 'digits', lambda x: print(x, flush=True))"
+    call = "prepare(pathlib.Path(sys.argv[1]), 'digits', lambda line: print(line, flush=True))"
+    code = f"import sys, pathlib; from flows.adapters.dvc import prepare; {call}"
     flow = subprocess.Popen([sys.executable, "-c", code, str(root)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert flow.stdout is not None
     child = next(int(line.split()[1]) for line in flow.stdout if line.startswith("asleep"))
