@@ -13,7 +13,7 @@ from components.errors import UserError
 from components.files import write_json
 
 ERROR_FILE_VARIABLE = "MODELYARD_STAGE_ERROR"  # where the caller wants the parts of a UserError: DVC passes on text only
-_USER_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_USER_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main(arguments: list[str]) -> int:
@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> int:
                 f"the data cannot be written: {error.strerror}", received=error.filename, mend="mend its permissions or free some space"
             )
         )
+    except KeyboardInterrupt:
+        return 130  # as a shell counts it; what was half made is removed by now
     return 0
 
 

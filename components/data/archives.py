@@ -58,6 +58,7 @@ def unpack(archives: Iterable[Path], files: Mapping[str, str], folder: Path) -> 
 
     Raises:
         UserError: an archive cannot be read, a member would leave the folder, a wanted file is missing or has another content.
+        OSError: the folder cannot be written.
     """
     missing, written = dict(files), 0
     for archive in archives:
@@ -67,6 +68,8 @@ def unpack(archives: Iterable[Path], files: Mapping[str, str], folder: Path) -> 
                     if name in missing:
                         written += _write_verified(content, folder / name, missing.pop(name), archive)
         except _DAMAGE as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's fault, not the archive's (a damaged .gz or .bz2 is an OSError without a number)
             raise UserError(f"the archive {archive.name} cannot be unpacked: {error}", received=archive) from error
     if missing:
         raise UserError("the archives do not hold all files", received=[a.name for a in archives], expected=f"also {sorted(missing)}")

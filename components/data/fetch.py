@@ -99,7 +99,7 @@ def _download(base_url: str, archives: Mapping[str, str], scratch: Path, hint: s
         try:
             # The hash is ours to check: pooch's message tells neither the size nor what to do.
             pooch.retrieve(url, known_hash=None, fname=path.name, path=path.parent, downloader=downloader)
-        except (requests.RequestException, OSError) as error:
+        except requests.RequestException as error:
             raise UserError(
                 f"the origin cannot be reached{hint}",
                 received=f"{url}: {_reason(error)}",

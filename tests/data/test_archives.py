@@ -99,6 +99,12 @@ def test_a_file_that_is_no_archive_is_told(tmp_path, folder, name):
         unpack([tmp_path / name], {name.removesuffix(".gz"): SHA256}, folder)
 
 
+def test_a_folder_that_cannot_be_written_is_not_blamed_on_the_archive(tmp_path):
+    with pytest.raises(NotADirectoryError):
+        (tmp_path / "file").write_bytes(b"")
+        unpack([zipped(tmp_path / "a.zip", {"x/y.bin": CONTENT})], {"x/y.bin": SHA256}, tmp_path / "file")
+
+
 @pytest.mark.parametrize("algorithm", ["md5", "sha256"])
 def test_the_checksum_passes_and_a_truncated_archive_does_not(tmp_path, algorithm):
     path = tmp_path / "a.zip"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from components.data.card import Column
+from components.data.columns import SourceData
 from components.data.definition import parse_definition, read_yaml
-from components.data.prepare import read_source
+from components.data.prepare import read_source, write_data_set
 from components.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -73,11 +77,10 @@ def test_a_missing_option_is_told(plain, tmp_path):
         read_source(parse_definition(plain), tmp_path)
 
 
-def test_the_class_names_must_be_as_many_as_defined(write, splits, definition):
-    splits["train"]["targets"] = splits["train"]["targets"].astype(np.int64)
-    object.__setattr__(definition, "num_classes", 4)
+def test_the_class_names_must_be_as_many_as_defined(definition, splits, tmp_path):
+    columns = {"inputs": Column("uint8", (1, 4, 5)), "targets": Column("int64", classes=("cat", "dog"))}
     with pytest.raises(UserError, match="another number of classes than num_classes"):
-        write(splits)
+        write_data_set(definition, SourceData(columns, splits), {}, tmp_path / "pets")
 
 
 def test_values_that_are_not_finite_are_refused_and_nothing_is_left(write, splits, tmp_path):
@@ -118,10 +121,30 @@ def test_an_unknown_key_exits_2_with_a_message_and_the_parts_in_a_file(tmp_path,
     assert json.loads((tmp_path / "error.json").read_text())["mend"] == "add a file under conf/data"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_exits_2(tmp_path, plain):
+def test_a_disk_that_takes_no_more_exits_2_and_nothing_half_made_is_left(tmp_path, plain):
+    """A limit on the size of files stands in for a full disk: both make write() fail, and root is held by it too."""
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": plain}}))
-    tmp_path.chmod(0o500)
-    done = stage(tmp_path, "fetch", "digits")
-    tmp_path.chmod(0o700)
-    assert done.returncode == 2 and "cannot be written" in done.stderr
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -f 64; exec {sys.executable} -B -m components.data fetch digits"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: the data cannot be written: File too large") and "Traceback" not in done.stderr
+    assert list((tmp_path / "data" / "raw").iterdir()) == []
+
+
+def test_an_interrupted_stage_exits_without_a_traceback_and_leaves_nothing(tmp_path, plain):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": plain}}))
+    # A pipe in the place of the raw file: the reader waits in it for ever, so the interrupt meets it there.
+    (tmp_path / "data" / "raw" / "digits").mkdir(parents=True)
+    os.mkfifo(tmp_path / "data" / "raw" / "digits" / "digits.csv")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "components.data", "prepare", "digits"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with open(tmp_path / "data" / "raw" / "digits" / "digits.csv", "wb"):  # returns once the reader has opened its end
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == 130 and told == ""
+    assert not (tmp_path / "data" / "prepared" / "digits").exists()

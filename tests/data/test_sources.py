@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from components.data.definition import parse_definition, read_yaml
 from components.data.fetch import fetch
@@ -106,7 +107,7 @@ def test_preparing_needs_neither_torch_nor_scikit_learn(digits, tmp_path):
         f"run_stage('fetch', 'digits', Path({str(tmp_path)!r})); run_stage('prepare', 'digits', Path({str(tmp_path)!r}))\n"
         "print([m for m in ('torch', 'sklearn', 'PIL') if m in sys.modules])"
     )
-    (tmp_path / "params.yaml").write_text("data:\n  digits: " + repr(definition.to_plain()).replace("None", "null"))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": definition.to_plain()}}))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
     assert prepare(definition, raw, tmp_path / "again").content_sha256[:12] in (tmp_path / "data/prepared/digits/card.json").read_text()
