@@ -30,7 +30,8 @@ Exit codes: 0 done, 1 a run failed, 2 the input was wrong, 130 interrupted (the 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job inherits it ignored
+        signal.signal(number, _interrupt)
     try:
         result: int = options.command(options)
         return result
@@ -49,7 +50,7 @@ def _fail(options: argparse.Namespace, message: str, code: int) -> int:
     return code
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
@@ -66,12 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         ("plan", _plan, "show what would run and why, steps, parameters, learning rates, disk; runs nothing"),
         ("list", _list, "list the experiments"),
     ):
-        command = commands.add_parser(
-            name, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        command.add_argument(
-            "--json", action="store_true", help="print one JSON object as the last line of stdout; everything else goes to stderr"
-        )
+        command = commands.add_parser(name, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout; everything else goes to stderr")
         if name != "list":
             command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=value or dotted.key=value")
         command.set_defaults(command=function)
@@ -97,12 +94,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _through_prefect(run: Any, overrides: list[str]) -> None:
-    from flows.adapters.prefect import set_environment
+    from flows.adapters.prefect import server, set_environment
 
     set_environment()
-    from flows.pipeline import define
+    with server() as ready:
+        from flows.pipeline import define
 
-    define(run)(overrides=overrides)
+        ready()
+        define(run)(overrides=overrides)
 
 
 def _print_result(result: dict[str, Any]) -> None:

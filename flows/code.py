@@ -35,10 +35,7 @@ def _read(source: Path) -> tuple[str, frozenset[str]]:
     tree = ast.parse(source.read_text(encoding="utf-8"))
     imports = frozenset(m for node in ast.walk(tree) for m in _imported(node))
     for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-            and ast.get_docstring(node, clean=False) is not None
-        ):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16], imports
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def define(opened: PipelineRun | None = None) -> Flow[..., dict[str, Any]]:
     """Make the pipeline flow, around an opened run or one of its own."""
 
-    @flow(name="pipeline", flow_run_name="{overrides}", validate_parameters=True)
+    @flow(name="pipeline")
     def pipeline(overrides: list[str] | None = None) -> dict[str, Any]:
         """Take a data version and a configuration to a trained, evaluated and reported model.
 

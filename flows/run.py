@@ -148,7 +148,7 @@ class PipelineRun:
     def _check(self, partial: Partial) -> None:
         from components.data.checks import check
 
-        result = check(self.done["data"].directory, to_plain(self.spec.check), partial.directory)
+        result = check(self.done["data"].directory, self.spec.check, partial.directory)
         rows = result["splits"]["train"]
         if self.spec.trainer.batch_size > rows:
             raise UserError(
@@ -235,9 +235,7 @@ class PipelineRun:
         """What `--json` prints of a finished run."""
         return {
             "run_id": self.run_id,
-            "stages": {
-                name: {"status": r.status, "seconds": round(r.seconds, 3), "directory": r.directory} for name, r in self.results.items()
-            },
+            "stages": {name: {"status": r.status, "seconds": round(r.seconds, 3), "directory": r.directory} for name, r in self.results.items()},
             "metrics": self.metrics,
             "checkpoint": self.checkpoint,
             "report": self.report,

@@ -30,9 +30,7 @@ def main(arguments: list[str]) -> int:
         if error.errno not in _USER_ERRNOS:
             raise
         return _tell(
-            UserError(
-                f"the data cannot be written: {error.strerror}", received=error.filename, mend="mend its permissions or free some space"
-            )
+            UserError(f"the data cannot be written: {error.strerror}", received=error.filename, mend="mend its permissions or free some space")
         )
     except KeyboardInterrupt:
         return 130  # as a shell counts it; what was half made is removed by now

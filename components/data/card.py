@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +168,7 @@ def require_sizes(directory: Path, files: Mapping[str, FileRecord]) -> None:
     """
     for name, record in files.items():
         try:
-            size = os.stat(directory / name).st_size
+            size = (directory / name).stat().st_size
         except FileNotFoundError as error:
             raise UserError(f"shard {name} is missing", received=directory, mend=_MEND) from error
         if size != record.bytes:

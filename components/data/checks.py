@@ -19,36 +19,15 @@ from components.data.dataset import ShardDataset
 from components.data.prepare import is_numeric
 from components.data.sheet import draw_sheet
 from components.data.survey import Survey, survey_split
-from components.errors import UserError, nearest
+from components.errors import UserError
 from components.files import atomic_path, write_json
+from components.spec.schema import CheckSpec
 
 SPLITS = ("train", "validation", "test")
 FAULT, WARNING = "fault", "warning"
 _RELATIVE_TOLERANCE = 1e-6  # of statistics: far above rounding, far below what one changed image does
 _SCALE_FACTOR = 3.0  # between splits' spreads, and spreads between their levels
 _SHOWN = 5  # examples in a message
-
-
-@dataclass(frozen=True)
-class CheckOptions:
-    """Limits of the checks.
-
-    Args:
-        min_rows: in each split.
-        max_imbalance: rows of the most frequent class over those of the least frequent one, in training.
-        max_leak_fraction: of a split's rows, how many may also stand in another split. MNIST, Fashion-MNIST and digits were
-            measured: none of their 141,797 rows stands twice, within a split or across.
-        max_constant_fraction: of a split's images, how many may have one value in all pixels.
-        sheet_rows: of the sheet of samples.
-        sheet_columns: of the sheet of samples.
-    """
-
-    min_rows: int = 10
-    max_imbalance: float = 10.0
-    max_leak_fraction: float = 0.0
-    max_constant_fraction: float = 0.01
-    sheet_rows: int = 6
-    sheet_columns: int = 10
 
 
 @dataclass(frozen=True)
@@ -61,12 +40,12 @@ class Finding:
     detail: str
 
 
-def check(directory: Path, options: Mapping[str, Any], output: Path) -> dict[str, Any]:
+def check(directory: Path, limits: CheckSpec, output: Path) -> dict[str, Any]:
     """Check a prepared data set; write check.json and sheet.png.
 
     Args:
         directory: the prepared data set.
-        options: of CheckOptions; what is left out keeps its default.
+        limits: how much is too much.
         output: where the two files go, an existing directory.
 
     Returns:
@@ -76,7 +55,7 @@ def check(directory: Path, options: Mapping[str, Any], output: Path) -> dict[str
     Raises:
         UserError: a shard is corrupted, or some check found a fault; the message lists all faults. Both files are written first.
     """
-    limits, card = _options(options), load_card(directory)
+    card = load_card(directory)
     require_contents(directory, card)
     datasets = {split: ShardDataset(directory, split) for split in _ordered(card)}
     surveys = {split: survey_split(dataset) for split, dataset in datasets.items()}
@@ -100,14 +79,6 @@ def check(directory: Path, options: Mapping[str, Any], output: Path) -> dict[str
     return result
 
 
-def _options(plain: Mapping[str, Any]) -> CheckOptions:
-    known = [f.name for f in dataclasses.fields(CheckOptions)]
-    for key in plain:
-        if key not in known:
-            raise UserError(f"unknown key 'check.{key}'{nearest(key, known)}", expected=f"one of: {', '.join(known)}")
-    return CheckOptions(**plain)
-
-
 def _ordered(card: Card) -> list[str]:
     """Return the splits' names, train first: it must be there, whatever the card says."""
     present = [split for split in SPLITS[1:] if split in card.splits]
@@ -121,10 +92,10 @@ def _class_table(card: Card, surveys: Mapping[str, Survey]) -> dict[str, dict[st
 
 # The checks: each yields its findings.
 
-_Check = Callable[[Card, Mapping[str, Survey], CheckOptions], Iterator[Finding]]
+_Check = Callable[[Card, Mapping[str, Survey], CheckSpec], Iterator[Finding]]
 
 
-def _counts(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _counts(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     few = {split: survey.rows for split, survey in surveys.items() if survey.rows < limits.min_rows}
     absent = set(SPLITS) - set(surveys)
     detail = ", ".join(f"{split} {survey.rows:,}" for split, survey in surveys.items())
@@ -133,7 +104,7 @@ def _counts(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> 
     yield Finding("counts", not few and not absent, FAULT, detail)
 
 
-def _label_range(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _label_range(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     for name, column in card.columns.items():
         if column.classes is None:
             continue
@@ -148,7 +119,7 @@ def _ranges(found: Mapping[str, tuple[int, int]]) -> str:
     return ", ".join(f"{low}..{high} in {split}" for split, (low, high) in found.items())
 
 
-def _class_coverage(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _class_coverage(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     for name, column in card.columns.items():
         for split, survey in surveys.items() if column.classes is not None else ():
             assert column.classes is not None
@@ -159,7 +130,7 @@ def _class_coverage(card: Card, surveys: Mapping[str, Survey], limits: CheckOpti
             yield Finding(f"class coverage ({name}, {split})", not absent, FAULT if split == "train" else WARNING, detail)
 
 
-def _balance(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _balance(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     for name, column in card.columns.items():
         if column.classes is None or "train" not in surveys:
             continue
@@ -175,13 +146,13 @@ def _balance(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) ->
         yield Finding(f"label balance ({name})", bool(ratio <= limits.max_imbalance), FAULT, detail)
 
 
-def _finite(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _finite(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     wrong = {split: survey.not_finite for split, survey in surveys.items() if survey.not_finite}
     detail = ", ".join(f"{count:,} values in {split} are NaN or infinite" for split, count in wrong.items()) or "every value is finite"
     yield Finding("finite", not wrong, FAULT, detail)
 
 
-def _scale(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _scale(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     """Every split must be in the training split's units: bytes here and fractions there make a model look broken."""
     for name, trained in card.statistics.items():
         if trained.minimum == trained.maximum:
@@ -200,7 +171,7 @@ def _same_scale(trained: Statistics, found: Statistics) -> bool:
     return bool(abs(level) <= _SCALE_FACTOR * spread and 1 / _SCALE_FACTOR <= ratio <= _SCALE_FACTOR)
 
 
-def _constant(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _constant(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     for split, survey in surveys.items():
         fraction = survey.constant / max(1, survey.rows)
         grave = fraction > limits.max_constant_fraction
@@ -208,7 +179,7 @@ def _constant(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -
         yield Finding(f"constant images ({split})", survey.constant == 0, FAULT if grave else WARNING, detail)
 
 
-def _normalisation(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _normalisation(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     for name in filter(lambda n: is_numeric(card.columns[n]), card.columns):
         stated, found = card.statistics.get(name), surveys["train"].statistics.get(name)
         same = stated is not None and found is not None and _equal(stated, found)
@@ -230,13 +201,13 @@ def _brief(statistics: Statistics | None) -> str:
     return f"mean {means}, std {stds}"
 
 
-def _duplicates(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _duplicates(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     for split, survey in surveys.items():
         again = len(survey.hashes) - len(set(survey.hashes))
         yield Finding(f"duplicates ({split})", again == 0, WARNING, f"{again:,} of {survey.rows:,} rows repeat another row of {split}")
 
 
-def _leakage(card: Card, surveys: Mapping[str, Survey], limits: CheckOptions) -> Iterator[Finding]:
+def _leakage(card: Card, surveys: Mapping[str, Survey], limits: CheckSpec) -> Iterator[Finding]:
     order = list(surveys)
     for i, split in enumerate(order):
         counts = Counter(surveys[split].hashes)

@@ -131,9 +131,7 @@ class ShardDataset:
         try:
             mapped = np.load(self.directory / name, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
-            raise UserError(
-                f"shard {name} is corrupted: {error}", received=self.directory / name, mend="prepare the data set again"
-            ) from error
+            raise UserError(f"shard {name} is corrupted: {error}", received=self.directory / name, mend="prepare the data set again") from error
         if (mapped.dtype.name, mapped.shape) != (dtype, shape):
             raise UserError(f"shard {name} is corrupted", received=f"{mapped.dtype} {mapped.shape}", expected=f"{dtype} {shape}")
         return np.asarray(mapped)  # the plain view: np.memmap's own indexing is several times slower

@@ -13,15 +13,15 @@ import pooch
 import requests
 
 from components.data.archives import unpack, verify_archive
-from components.data.definition import FetchDefinition
 from components.data.publish import atomic_directory
 from components.errors import UserError
+from components.spec.schema import FetchSpec
 
 MIRROR_VARIABLE = "MODELYARD_DATA_MIRROR"
 _TIMEOUT_SECONDS = 30  # to connect, and between two pieces of an answer
 
 
-def fetch(definition: FetchDefinition, output: Path, mirror: Path | None = None) -> str:
+def fetch(definition: FetchSpec, output: Path, mirror: Path | None = None) -> str:
     """Make `output` hold exactly `definition.files`, whole and verified; it is replaced at once or left as it was.
 
     The mirror folder is asked first. Where it lacks a file, the package or the origin is asked.
@@ -43,14 +43,14 @@ def fetch(definition: FetchDefinition, output: Path, mirror: Path | None = None)
     return f"{len(definition.files)} files, {size / 2**20:.1f} MiB unpacked, from {route}"
 
 
-def _archives(definition: FetchDefinition, mirror: Path | None, scratch: Path) -> tuple[list[Path], str]:
+def _archives(definition: FetchSpec, mirror: Path | None, scratch: Path) -> tuple[list[Path], str]:
     wanted = definition.mirror or definition.archives
     lacking = _lacking(wanted, mirror)
     if mirror is not None and not lacking:
         return _verified({mirror / name: checksum for name, checksum in wanted.items()}), str(mirror)
     if definition.package is not None:
         return _from_package(definition.package, definition.archives), f"package {definition.package}"
-    assert definition.base_url is not None  # parse_definition saw to it
+    assert definition.base_url is not None  # parse_data saw to it
     hint = f"; the mirror {mirror} lacks {', '.join(lacking)}" if mirror else ""
     return _download(definition.base_url, definition.archives, scratch, hint), definition.base_url
 
@@ -81,9 +81,7 @@ def _from_package(package: str, archives: Mapping[str, str]) -> list[Path]:
     folder = Path(found.submodule_search_locations[0])
     absent = [name for name in archives if not (folder / name).is_file()]
     if absent:
-        raise UserError(
-            f"the installed package '{package}' ships no {absent[0]}", received=folder, mend=f"install a {package} that ships it"
-        )
+        raise UserError(f"the installed package '{package}' ships no {absent[0]}", received=folder, mend=f"install a {package} that ships it")
     return _verified({folder / name: checksum for name, checksum in archives.items()})
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from components.data.card import Card, Column, Statistics, write_card
 from components.data.columns import Array, Ragged, SourceData
-from components.data.definition import DataDefinition
 from components.data.publish import atomic_directory
 from components.data.shards import ShardWriter
 from components.data.statistics import column_statistics
-from components.errors import UserError, nearest
+from components.errors import UserError
 from components.files import sha256_file
+from components.spec.schema import DataSpec
+from components.spec.targets import build
 
 BLOCK_ROWS = 4096  # of the statistics: bounds their memory
 
 
-def prepare(definition: DataDefinition, raw: Path, output: Path) -> Card:
+def prepare(definition: DataSpec, raw: Path, output: Path) -> Card:
     """Read raw files, write shards and card into a temporary directory, and publish it as `output`.
 
     Raises:
@@ -32,39 +31,17 @@ def prepare(definition: DataDefinition, raw: Path, output: Path) -> Card:
     return write_data_set(definition, data, source, output)
 
 
-def read_source(definition: DataDefinition, raw: Path) -> SourceData:
+def read_source(definition: DataSpec, raw: Path) -> SourceData:
     """Call the reader that the definition names.
 
     Raises:
         UserError: there is no such reader, it takes other options, or it refuses the files.
     """
-    options = {key: value for key, value in definition.prepare.items() if key != "_target_"}
-    reader = _reader(str(definition.prepare["_target_"]))
-    names = [name for name in inspect.signature(reader).parameters if name != "raw"]
-    for key in options:
-        if key not in names:
-            raise UserError(f"unknown key 'prepare.{key}'{nearest(key, names)}", expected=f"one of: {', '.join(names)}")
-    try:
-        inspect.signature(reader).bind(raw, **options)
-    except TypeError as error:
-        raise UserError(
-            f"the reader's options are not complete: {error}", received=options, expected=f"all of: {', '.join(names)}"
-        ) from error
-    return reader(raw, **options)
+    data: SourceData = build(definition.prepare, raw=raw)
+    return data
 
 
-def _reader(target: str) -> Callable[..., SourceData]:
-    module, _, name = target.rpartition(".")
-    try:
-        reader: Callable[..., SourceData] = getattr(importlib.import_module(module), name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise UserError(
-            f"there is no reader {target}", received=str(error), expected="a function under components/data/sources/"
-        ) from error
-    return reader
-
-
-def write_data_set(definition: DataDefinition, data: SourceData, source: dict[str, str], output: Path) -> Card:
+def write_data_set(definition: DataSpec, data: SourceData, source: dict[str, str], output: Path) -> Card:
     """Write a reader's columns as a prepared data set; card.json comes last.
 
     Args:
@@ -122,7 +99,7 @@ def _require_training_rows(data: SourceData) -> None:
         raise UserError("the data set has no training rows", received=rows, expected="a split 'train' with rows")
 
 
-def _require_classes(definition: DataDefinition, columns: Mapping[str, Column]) -> None:
+def _require_classes(definition: DataSpec, columns: Mapping[str, Column]) -> None:
     for name, column in columns.items():
         if column.classes is not None and definition.num_classes not in (None, len(column.classes)):
             raise UserError(

@@ -49,13 +49,9 @@ def epoch_batches(rows: int, batch_size: int, seed: int, epoch: int, rank: int, 
     """
     _require(rank, world, batch_size)
     if batch_size > rows:
-        raise UserError(
-            "the batch is larger than the data", received=f"batch_size={batch_size}", expected=f"at most {rows}, the training rows"
-        )
+        raise UserError("the batch is larger than the data", received=f"batch_size={batch_size}", expected=f"at most {rows}, the training rows")
     if batch_size < world:
-        raise UserError(
-            "the batch is smaller than the number of workers", received=f"batch_size={batch_size}", expected=f"at least {world}"
-        )
+        raise UserError("the batch is smaller than the number of workers", received=f"batch_size={batch_size}", expected=f"at least {world}")
     return _epoch_batches(permutation(rows, seed, epoch), batch_size, rank, world, start)
 
 

@@ -42,8 +42,7 @@ class ShardWriter:
         """
         rows = require_columns(self.columns, columns, split)
         shards = tuple(
-            self._write_shard(f"{split}-{number:05d}", columns, start, stop)
-            for number, (start, stop) in enumerate(self._cuts(columns, rows))
+            self._write_shard(f"{split}-{number:05d}", columns, start, stop) for number, (start, stop) in enumerate(self._cuts(columns, rows))
         )
         return Split(rows, shards)
 

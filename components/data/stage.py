@@ -6,13 +6,12 @@ import os
 import time
 from pathlib import Path
 
-from components.data.definition import DataDefinition, parse_definition, read_yaml
 from components.data.fetch import MIRROR_VARIABLE, fetch
+from components.data.params import PARAMS_NAME, PREPARED, RAW, read_yaml
 from components.data.prepare import prepare
 from components.errors import UserError, nearest
-
-PARAMS_NAME = "params.yaml"
-RAW, PREPARED = Path("data/raw"), Path("data/prepared")
+from components.spec.parse import parse_data
+from components.spec.schema import DataSpec
 
 
 def run_stage(stage: str, key: str, root: Path) -> str:
@@ -33,7 +32,7 @@ def run_stage(stage: str, key: str, root: Path) -> str:
     return f"{stage} {key}: {done}, {time.monotonic() - started:.1f} s"
 
 
-def _definition(root: Path, key: str) -> DataDefinition:
+def _definition(root: Path, key: str) -> DataSpec:
     data = (read_yaml(root / PARAMS_NAME) or {}).get("data", {})
     if key not in data:
         raise UserError(
@@ -41,4 +40,4 @@ def _definition(root: Path, key: str) -> DataDefinition:
             expected=f"one of: {', '.join(sorted(data))}",
             mend="add a file under conf/data",
         )
-    return parse_definition({k: v for k, v in data[key].items() if k != "reader"}, f"data.{key}")
+    return parse_data({k: v for k, v in data[key].items() if k != "reader"}, f"data.{key}")

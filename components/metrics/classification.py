@@ -198,9 +198,7 @@ def _ranks(scores: Tensor, targets: Tensor) -> Tensor:
 def _refuse_non_finite(samples: State) -> None:
     bad = samples["sample_id"][~(samples["losses"].isfinite() & samples["log_losses"].isfinite())]
     if len(bad):
-        raise RunError(
-            f"The model gave a non-finite loss for {len(bad)} of {len(samples['losses'])} samples, first sample_id {int(bad[0])}."
-        )
+        raise RunError(f"The model gave a non-finite loss for {len(bad)} of {len(samples['losses'])} samples, first sample_id {int(bad[0])}.")
 
 
 def _mean(values: Tensor) -> float:

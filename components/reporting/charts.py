@@ -95,9 +95,7 @@ def line_chart(name: str, title: str, series: Sequence[Series], *, marks: Sequen
         return to_svg(figure, name, f"{title} over steps. {described}.")
 
 
-def reliability_chart(
-    name: str, lower: Sequence[float], upper: Sequence[float], accuracy: Sequence[float | None], count: Sequence[int]
-) -> Markup:
+def reliability_chart(name: str, lower: Sequence[float], upper: Sequence[float], accuracy: Sequence[float | None], count: Sequence[int]) -> Markup:
     """Draw accuracy against confidence, bin by bin, with the diagonal of perfect calibration and how many samples each bin holds.
 
     Args:

@@ -8,7 +8,7 @@ import typing
 from typing import Any, Literal, TypeVar
 
 from components.errors import UserError, nearest
-from components.spec.schema import Expectation, Spec, Target
+from components.spec.schema import DataSpec, Expectation, Spec, Target
 from components.spec.targets import check_target
 
 T = TypeVar("T")
@@ -44,8 +44,27 @@ def parse_spec(plain: dict[str, Any]) -> Spec:
     return spec
 
 
+def parse_data(plain: dict[str, Any], path: str = "data") -> DataSpec:
+    """Turn the plain form of a data set (a conf/data file, an entry of params.yaml) into its DataSpec; raises as `parse_spec`."""
+    data = parse(DataSpec, plain, path)
+    _check_data(data, path)
+    return data
+
+
+def _check_data(data: DataSpec, path: str) -> None:
+    if not data.prepare.name.startswith("components.data.sources."):
+        raise UserError(
+            f"{path}.prepare._target_ names no reader",
+            received=data.prepare.name,
+            expected="a function of a module under components.data.sources",
+        )
+    if (data.fetch.base_url is None) == (data.fetch.package is None):
+        raise UserError(f"{path}.fetch needs one origin", received=to_plain(data.fetch), expected="either base_url or package")
+
+
 def _cross_checks(spec: Spec) -> None:
     """Faults that no single field shows."""
+    _check_data(spec.data, "data")
     for expectation in spec.expect:
         if (expectation.minimum is None) == (expectation.maximum is None):
             raise UserError(
@@ -141,8 +160,14 @@ def _convert_target(value: Any, path: str) -> Target:
         )
     options = {str(k): v for k, v in value.items() if k != "_target_"}
     target = Target(value["_target_"], options)
-    check_target(target, path, CONTEXT.get(path.split("[")[0], ()))
+    check_target(target, path, _context(path))
     return target
+
+
+def _context(path: str) -> tuple[str, ...]:
+    """The context of a slot; data sets stand under `data`, `data.<key>` and `<file>.yaml`."""
+    slot = path.split("[")[0]
+    return CONTEXT.get("data.prepare" if slot.endswith(".prepare") else slot, ())
 
 
 def to_plain(value: Any) -> Any:

@@ -29,10 +29,10 @@ class FetchSpec:
     """Where raw files come from. `archives` are what the origin serves, `mirror` what the mirror folder holds, `files` the unpacked content."""
 
     files: dict[str, str]  # unpacked name -> sha256; this, not the route, is the data version
-    base_url: str | None = None
-    package: str | None = None  # an installed Python package that ships the file
-    archives: dict[str, str] = field(default_factory=dict)  # name -> "md5:..." or "sha256:..."
-    mirror: dict[str, str] = field(default_factory=dict)
+    archives: dict[str, str]  # name -> "md5:..." or "sha256:..."
+    base_url: str | None = None  # of the origin; archives' names are appended
+    package: str | None = None  # an installed Python package that ships the archives, instead of an origin
+    mirror: dict[str, str] = field(default_factory=dict)  # empty: the mirror holds the same archives as the origin
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class TrainerSpec:
 class CheckSpec:
     min_rows: int = at_least(1, 10)  # in each split
     max_imbalance: float = at_least(1.0, 10.0)  # most frequent class : least frequent class, training split
-    max_leak_fraction: float = at_least(0.0, 0.0)  # share of test and validation rows that also stand in training
+    max_leak_fraction: float = at_least(0.0, 0.0)  # of a split's rows, how many may also stand in another split
+    max_constant_fraction: float = at_least(0.0, 0.01)  # of a split's images, how many may have one value in all pixels
     sheet_rows: int = at_least(1, 6)
     sheet_columns: int = at_least(1, 10)
 

@@ -53,9 +53,7 @@ def check_target(target: Target, path: str, context: tuple[str, ...] = ()) -> No
     free = [n for n in signature.names if n not in context]
     for key, value in target.options.items():
         if key not in free and not signature.open:
-            raise UserError(
-                f"unknown key '{path}.{key}' for {target.name}{nearest(key, free)}", expected=f"one of: {', '.join(free) or '(none)'}"
-            )
+            raise UserError(f"unknown key '{path}.{key}' for {target.name}{nearest(key, free)}", expected=f"one of: {', '.join(free) or '(none)'}")
         _check_type(signature.annotations.get(key), value, f"{path}.{key}")
     missing = sorted(signature.required - set(target.options) - set(context))
     if missing:
@@ -107,11 +105,7 @@ def _signature(name: str, path: str) -> Signature:
         raise UserError(f"{path}._target_ names a module that does not exist", received=name, expected=_siblings(module))
     found = _find(source, attribute)
     if found is None:
-        known = [
-            n.name
-            for n in ast.parse(source.read_text()).body
-            if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and not n.name.startswith("_")
-        ]
+        known = [n.name for n in ast.parse(source.read_text()).body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and not n.name.startswith("_")]
         raise UserError(
             f"{path}._target_ names nothing in {module}{nearest(attribute, known)}", received=name, expected=f"one of: {', '.join(known)}"
         )

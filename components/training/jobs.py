@@ -74,9 +74,7 @@ def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
         model, task = build_system(spec, inputs.dataset.card, session)
         checkpoint.load_weights(Path(config["checkpoint"]), model)
         parts: list[dict[str, Tensor]] = []
-        results[split] = evaluate_split(
-            session, task, task.split(model), inputs, spec.evaluate.batch_size, spec.evaluate.max_batches, parts
-        )
+        results[split] = evaluate_split(session, task, task.split(model), inputs, spec.evaluate.batch_size, spec.evaluate.max_batches, parts)
     everything = gather(session, parts)
     if session.rank == 0:
         _write_samples(directory / "samples.npz", [part for rank in everything for part in rank], inputs)
@@ -104,4 +102,4 @@ def _write_samples(path: Path, parts: list[dict[str, Tensor]], inputs: Inputs) -
     kept = {k: v[torch.searchsorted(columns["sample_id"], chosen)].numpy() for k, v in columns.items()}
     kept["inputs"] = inputs.dataset.fetch(kept["sample_id"])["inputs"].numpy()
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        np.savez_compressed(stream, **kept)
+        np.savez_compressed(stream, **kept)  # type: ignore[arg-type] # numpy's stub takes a column for its flag

@@ -43,9 +43,7 @@ class Progress:
     best_step: int = 0
     epochs_without_best: int = 0
     seconds: float = 0.0
-    spent: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("data_wait", "forward_backward", "validation", "checkpoint"), 0.0)
-    )
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("data_wait", "forward_backward", "validation", "checkpoint"), 0.0))
 
 
 class Loop:
@@ -105,9 +103,7 @@ class Loop:
     def run(self) -> dict[str, Any]:
         """Train to the end, from the last checkpoint if there is one, and return the summary."""
         stopped = ""
-        self._write(
-            "event", seconds=self.progress.seconds, name="start", total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch
-        )
+        self._write("event", seconds=self.progress.seconds, name="start", total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
         started = time.perf_counter() - self.progress.seconds
         while not stopped:
             loss = self._epoch(started)
@@ -142,9 +138,7 @@ class Loop:
     def _epoch(self, started: float) -> float:
         """Make one epoch's steps and return the mean of the steps' losses."""
         epoch = self.progress.epoch
-        torch.manual_seed(
-            _mix(self.spec.seed, epoch, self.session.rank)
-        )  # a run resumed at this epoch draws what an uninterrupted one draws
+        torch.manual_seed(_mix(self.spec.seed, epoch, self.session.rank))  # a run resumed at this epoch draws what an uninterrupted one draws
         for network in self.networks.values():
             network.train()
         self._logged_at, self._logged_step = time.perf_counter(), self.progress.step
@@ -248,9 +242,7 @@ class Loop:
         monitor = self.spec.trainer.monitor
         if monitor.metric not in metrics:
             names = ", ".join(sorted(metrics))
-            raise UserError(
-                "trainer.monitor.metric is not reported by this experiment", received=monitor.metric, expected=f"one of: {names}"
-            )
+            raise UserError("trainer.monitor.metric is not reported by this experiment", received=monitor.metric, expected=f"one of: {names}")
         value, best = metrics[monitor.metric], self.progress.best_value
         better = math.isfinite(value) and (best is None or (value > best if monitor.mode == "max" else value < best))
         if better:

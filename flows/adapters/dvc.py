@@ -20,16 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 from filelock import FileLock
 
 from components.data.__main__ import ERROR_FILE_VARIABLE
 from components.data.card import CARD_NAME
-from components.data.definition import parse_definition, read_yaml
-from components.data.stage import PARAMS_NAME, PREPARED
+from components.data.params import PARAMS_NAME, PREPARED, read_yaml, reader_file
 from components.errors import RunError, UserError
 from components.files import digest, write_text
+from components.spec.parse import parse_data, to_plain
+from flows.processes import end_group
 
 _HEADER = "# Written by flows/adapters/dvc.py from conf/data/*.yaml and the data sets that were asked for; `dvc repro` reads it.\n"
 _VARIANT = re.compile(r"(.+)-[0-9a-f]{8}")
@@ -70,8 +70,8 @@ def write_params(root: Path, data: dict[str, Any]) -> str:
 
 def _entry(plain: Any, path: str) -> dict[str, Any]:
     """Return one data set's part of params.yaml: its plain form, and the reader's file for DVC to watch."""
-    definition = parse_definition(plain, path)
-    return {**definition.to_plain(), "reader": definition.reader}
+    definition = parse_data(plain, path)
+    return {**to_plain(definition), "reader": reader_file(definition)}
 
 
 def prepare(root: Path, key: str, on_line: Callable[[str], None]) -> Path:
@@ -152,31 +152,5 @@ def _run(command: list[str], root: Path, error_file: Path, on_line: Callable[[st
             on_line(line.rstrip())
         return process.wait(), list(tail)
     except BaseException:
-        _end_group(process)
+        end_group(process, signal.SIGINT, _GRACE_SECONDS)
         raise
-
-
-def _end_group(process: subprocess.Popen[str]) -> None:
-    """End a process group and wait until it is gone: interrupt (stages clean up, DVC releases its locks), then kill."""
-    for number, seconds in ((signal.SIGINT, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            process.poll()
-            if not _alive(process.pid):
-                return
-            time.sleep(0.02)
-
-
-def _alive(group: int) -> bool:
-    """Tell whether a process group has a member that still runs (one that waits to be reaped does not)."""
-    for member in psutil.process_iter():
-        try:
-            if os.getpgid(member.pid) == group and member.status() != psutil.STATUS_ZOMBIE:
-                return True
-        except (ProcessLookupError, psutil.Error):
-            continue
-    return False

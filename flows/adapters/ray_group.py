@@ -91,9 +91,7 @@ def _fit(cluster: ClusterSpec, mailbox: Path) -> None:
     trainer = TorchTrainer(
         serve,
         train_loop_config={"mailbox": str(mailbox)},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=cluster.workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
-        ),
+        scaling_config=ray.train.ScalingConfig(num_workers=cluster.workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources),
         run_config=ray.train.RunConfig(
             name="group",
             storage_path=str(mailbox / "ray"),

@@ -138,7 +138,8 @@ def main(path: Path) -> None:
 
 def _orphaned(order: dict[str, Any]) -> bool:
     """The driver was killed."""
-    return os.getppid() != order["parent"]
+    parent: int = order["parent"]
+    return os.getppid() != parent
 
 
 if __name__ == "__main__":

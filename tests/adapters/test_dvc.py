@@ -19,8 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from components.data.definition import read_yaml
-from components.data.stage import PREPARED, RAW
+from components.data.params import PREPARED, RAW, read_yaml
 from components.errors import RunError, UserError
 from components.files import sha256_file
 from flows.adapters.dvc import prepare, write_params

@@ -12,8 +12,9 @@ import pytest
 
 from components.data.card import Card, Column
 from components.data.columns import SourceData
-from components.data.definition import DataDefinition, parse_definition
 from components.data.prepare import write_data_set
+from components.spec.parse import parse_data
+from components.spec.schema import DataSpec
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -28,9 +29,9 @@ def mirror() -> Path:
 
 
 @pytest.fixture
-def definition() -> DataDefinition:
+def definition() -> DataSpec:
     """Of the synthetic set; its reader exists but is not called."""
-    return parse_definition(
+    return parse_data(
         {
             "name": "pets",
             "title": "Pets",
@@ -52,7 +53,7 @@ def splits() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def write(definition: DataDefinition, tmp_path: Path) -> Callable[..., tuple[Path, Card]]:
+def write(definition: DataSpec, tmp_path: Path) -> Callable[..., tuple[Path, Card]]:
     """Write splits as a prepared data set, with the description taken from the training arrays."""
 
     def write_splits(splits: dict[str, dict[str, Any]], name: str = "pets") -> tuple[Path, Card]:

@@ -11,9 +11,9 @@ import zipfile
 
 import pytest
 
-from components.data.definition import FetchDefinition
 from components.data.fetch import fetch
 from components.errors import UserError
+from components.spec.schema import FetchSpec
 
 CONTENT = b"some rows\n" * 500
 
@@ -50,7 +50,7 @@ def plan(base_url, folder, mirror_folder=None):
     mirror = {}
     if mirror_folder is not None:
         mirror = {"rows.zip": "sha256:" + hashlib.sha256((mirror_folder / "rows.zip").read_bytes()).hexdigest()}
-    return FetchDefinition({"rows": hashlib.sha256(CONTENT).hexdigest()}, checksum, mirror, base_url)
+    return FetchSpec({"rows": hashlib.sha256(CONTENT).hexdigest()}, checksum, mirror, base_url)
 
 
 def test_the_origin_is_downloaded_and_unpacked(origin, tmp_path):
@@ -126,9 +126,9 @@ def test_a_second_fetch_replaces_the_directory_as_a_whole(origin, tmp_path):
 
 def test_a_package_that_is_not_installed_is_told(tmp_path):
     with pytest.raises(UserError, match="package 'no_such_package' that ships the data is not installed"):
-        fetch(FetchDefinition({}, {"a": "md5:0"}, package="no_such_package"), tmp_path / "x")
+        fetch(FetchSpec({}, {"a": "md5:0"}, package="no_such_package"), tmp_path / "x")
 
 
 def test_a_package_that_ships_no_such_file_is_told(tmp_path):
     with pytest.raises(UserError, match=r"'sklearn' ships no datasets/nothing\.gz"):
-        fetch(FetchDefinition({}, {"datasets/nothing.gz": "md5:0"}, package="sklearn"), tmp_path / "x")
+        fetch(FetchSpec({}, {"datasets/nothing.gz": "md5:0"}, package="sklearn"), tmp_path / "x")

@@ -16,9 +16,10 @@ import yaml
 
 from components.data.card import Column
 from components.data.columns import SourceData
-from components.data.definition import parse_definition, read_yaml
+from components.data.params import read_yaml, reader_file
 from components.data.prepare import read_source, write_data_set
 from components.errors import UserError
+from components.spec.parse import parse_data, to_plain
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,16 +30,16 @@ def plain():
 
 
 def test_a_definition_survives_its_plain_form(plain):
-    definition = parse_definition(plain)
-    assert parse_definition(definition.to_plain()) == definition
-    assert definition.reader == "components/data/sources/digits.py" and (ROOT / definition.reader).is_file()
+    definition = parse_data(plain)
+    assert parse_data(to_plain(definition)) == definition
+    assert reader_file(definition) == "components/data/sources/digits.py" and (ROOT / reader_file(definition)).is_file()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "data").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_data_file_is_a_definition_named_as_its_file(path):
-    definition = parse_definition(read_yaml(path))
+    definition = parse_data(read_yaml(path))
     assert definition.name == path.stem
-    assert len(definition.prepare["classes"]) == definition.num_classes
+    assert len(definition.prepare.options["classes"]) == definition.num_classes
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_every_data_file_is_a_definition_named_as_its_file(path):
 )
 def test_a_malformed_definition_is_told(plain, change, message):
     with pytest.raises(UserError, match=message):
-        parse_definition({**plain, **change})
+        parse_data({**plain, **change})
 
 
 @pytest.mark.parametrize(
@@ -68,13 +69,13 @@ def test_a_malformed_definition_is_told(plain, change, message):
 )
 def test_a_reader_or_option_that_does_not_exist_is_told(plain, change, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        read_source(parse_definition({**plain, "prepare": {**plain["prepare"], **change}}), tmp_path)
+        read_source(parse_data({**plain, "prepare": {**plain["prepare"], **change}}), tmp_path)
 
 
 def test_a_missing_option_is_told(plain, tmp_path):
     del plain["prepare"]["seed"]
     with pytest.raises(UserError, match="missing a required argument: 'seed'"):
-        read_source(parse_definition(plain), tmp_path)
+        read_source(parse_data(plain), tmp_path)
 
 
 def test_the_class_names_must_be_as_many_as_defined(definition, splits, tmp_path):

@@ -12,9 +12,10 @@ import yaml
 
 from components.data.checks import check
 from components.data.dataset import ShardDataset
-from components.data.definition import parse_definition, read_yaml
 from components.data.fetch import fetch
+from components.data.params import read_yaml
 from components.data.prepare import prepare
+from components.spec.parse import parse_data
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +27,7 @@ def prepared(tmp_path_factory):
 
     def make(name, mirror):
         if not (folder / name).exists():
-            definition = parse_definition(read_yaml(ROOT / "conf" / "data" / f"{name}.yaml"))
+            definition = parse_data(read_yaml(ROOT / "conf" / "data" / f"{name}.yaml"))
             fetch(definition.fetch, folder / f"{name}-raw", mirror)
             prepare(definition, folder / f"{name}-raw", folder / name)
         return folder / f"{name}-raw", folder / name

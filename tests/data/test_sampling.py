@@ -57,9 +57,7 @@ def test_every_row_comes_first_equally_often():
     assert stats.chisquare(firsts).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "world", "message"), [(360, 1, "larger than the data"), (2, 3, "number of workers"), (0, 1, "empty")]
-)
+@pytest.mark.parametrize(("batch_size", "world", "message"), [(360, 1, "larger than the data"), (2, 3, "number of workers"), (0, 1, "empty")])
 def test_a_batch_that_does_not_fit_is_refused_at_once(batch_size, world, message):
     with pytest.raises(UserError, match=message):
         epoch_batches(ROWS, batch_size, 0, 0, 0, world)

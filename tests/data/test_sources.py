@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from components.data.definition import parse_definition, read_yaml
 from components.data.fetch import fetch
+from components.data.params import read_yaml
 from components.data.prepare import prepare
 from components.data.sources.digits import read_digits
 from components.data.sources.idx import parse_idx, read_idx
 from components.errors import UserError
+from components.spec.parse import parse_data, to_plain
 
 ROOT = Path(__file__).parents[2]
 NAMES = [str(i) for i in range(10)]
@@ -73,7 +74,7 @@ def test_a_damaged_idx_file_is_refused(idx_folder, damage, message):
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """The digits as the stages make them: (definition, raw folder)."""
-    definition = parse_definition(read_yaml(ROOT / "conf" / "data" / "digits.yaml"))
+    definition = parse_data(read_yaml(ROOT / "conf" / "data" / "digits.yaml"))
     raw = tmp_path_factory.mktemp("digits") / "raw"
     fetch(definition.fetch, raw)
     return definition, raw
@@ -107,7 +108,7 @@ def test_preparing_needs_neither_torch_nor_scikit_learn(digits, tmp_path):
         f"run_stage('fetch', 'digits', Path({str(tmp_path)!r})); run_stage('prepare', 'digits', Path({str(tmp_path)!r}))\n"
         "print([m for m in ('torch', 'sklearn', 'PIL') if m in sys.modules])"
     )
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": definition.to_plain()}}))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": to_plain(definition)}}))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
     assert prepare(definition, raw, tmp_path / "again").content_sha256[:12] in (tmp_path / "data/prepared/digits/card.json").read_text()

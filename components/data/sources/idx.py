@@ -60,7 +60,5 @@ def parse_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", count=dimensions, offset=4))
     expected = start + int(np.prod(shape))
     if len(content) != expected:
-        raise UserError(
-            f"{path.name} has another length than its header says", received=f"{len(content)} bytes", expected=f"{expected} bytes"
-        )
+        raise UserError(f"{path.name} has another length than its header says", received=f"{len(content)} bytes", expected=f"{expected} bytes")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -25,9 +25,7 @@ def classes(run: Run) -> Section | None:
         return None
     names = [row["class"] for row in scores["per_class"]]
     confusion = scores["confusion"]
-    matrix = [
-        {"name": name, "total": sum(row), "cells": _cells(row, k)} for k, (name, row) in enumerate(zip(names, confusion, strict=True))
-    ]
+    matrix = [{"name": name, "total": sum(row), "cells": _cells(row, k)} for k, (name, row) in enumerate(zip(names, confusion, strict=True))]
     is_table = len(names) <= TABLE_CLASSES
     return Section(
         "classes",
@@ -55,9 +53,7 @@ def calibration(run: Run) -> Section | None:
         {
             "split": run.judged_split,
             "chart": reliability_chart("chart-reliability", **columns),
-            "scores": [
-                (name, scores[name]) for name in ("expected_calibration_error", "brier_score", "negative_log_likelihood") if name in scores
-            ],
+            "scores": [(name, scores[name]) for name in ("expected_calibration_error", "brier_score", "negative_log_likelihood") if name in scores],
             "bins": [row for row in scores["calibration"] if row["count"]],
         },
     )
