@@ -94,14 +94,17 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _through_prefect(run: Any, overrides: list[str]) -> None:
-    from flows.adapters.prefect import server, set_environment
+    from flows.adapters.prefect import drain, server, set_environment
 
     set_environment()
     with server() as ready:
         from flows.pipeline import define
 
         ready()
-        define(run)(overrides=overrides)
+        try:
+            define(run)(overrides=overrides)
+        finally:
+            drain()
 
 
 def _print_result(result: dict[str, Any]) -> None:
@@ -137,5 +140,9 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def entry() -> NoReturn:
+    """The console script. Ends the process at once: Prefect's threads would wait at exit for a server that is gone (a minute, after Ctrl-C)."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -66,6 +66,15 @@ def server() -> Iterator[Callable[[], None]]:
         end_group(process, signal.SIGTERM, _STOP_SECONDS)
 
 
+def drain() -> None:
+    """Send the logs and events that Prefect still holds in its threads, while the server is there to take them; bounded in time."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
+    EventsWorker.drain_all(timeout=_STOP_SECONDS)
+
+
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
