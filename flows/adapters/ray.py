@@ -69,10 +69,12 @@ class RayWorkers:
         """Idle workers get a while to return their resources in good order; busy ones are ended."""
         self.finish()
         idle = all((self.mailbox / f"job_{i:03d}.done").exists() for i in range(self._jobs))
+        if not idle:
+            self._process.terminate()  # it alone, not its group: it has its cluster to end
         try:
-            self._process.wait(_CLOSE_SECONDS if idle else 0)
+            self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            end_group(self._process, signal.SIGTERM, _CLOSE_SECONDS)
+            end_group(self._process, signal.SIGKILL, _CLOSE_SECONDS)
         shutil.rmtree(self.mailbox, ignore_errors=True)
 
     def _log_tail(self) -> str:

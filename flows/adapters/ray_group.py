@@ -23,6 +23,7 @@ from components.spec.schema import ClusterSpec
 from flows.adapters.ray import failure, is_final, require_resources
 
 _POLL_SECONDS = 0.05
+_END_SECONDS = 5.0
 
 
 def main(mailbox: Path) -> int:
@@ -38,10 +39,7 @@ def main(mailbox: Path) -> int:
         if local_and_done:  # nobody else needs this cluster: no need to wait until the trainer has tidied it
             break
         group.join(_POLL_SECONDS)
-    import ray
-
-    if ray.is_initialized():
-        ray.shutdown()
+    _shut_down()
     # Ray's threads may still be inside a call that the shutdown cut off; what they would say no longer matters.
     sys.stdout.flush()
     os._exit(1 if (mailbox / "group.failed.json").exists() else 0)
@@ -54,6 +52,22 @@ def _hold(cluster: ClusterSpec, mailbox: Path) -> None:
     except BaseException as error:
         if mailbox.exists():
             write_json(mailbox / "group.failed.json", failure(error, traceback.format_exc()))
+
+
+def _shut_down() -> None:
+    """Disconnect, and end what a cluster of our own leaves behind: workers that were just starting would look for their raylet for a while."""
+    import psutil
+    import ray
+
+    ours = psutil.Process().children(recursive=True)
+    if ray.is_initialized():
+        ray.shutdown()
+    for process in ours:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(ours, timeout=_END_SECONDS)
 
 
 def _idle(mailbox: Path) -> bool:

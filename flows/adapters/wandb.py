@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,10 +19,12 @@ from components.errors import UserError
 from components.files import read_json, write_json
 from components.spec.schema import TrackingSpec
 from components.training.journal import Follower
+from flows.processes import end_group
 from flows.project import python_command
 
 _POLL_SECONDS = 0.5
 _INIT_SECONDS = 30.0
+_INTERRUPTED_SECONDS = 5.0
 _KEY = re.compile(r"[A-Za-z0-9_-]{40,}")
 
 
@@ -68,18 +71,21 @@ class Tracker:
             command = python_command("flows.adapters.wandb", str(path))
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
 
-    def finish(self, summary: dict[str, float]) -> None:
+    def finish(self, summary: dict[str, float], exit_code: int = 0) -> None:
         """Hand over the final figures and let the tracker end by itself; does not wait."""
-        write_json(self._stop, summary)
+        write_json(self._stop, {"summary": summary, "exit_code": exit_code})
 
     def close(self) -> str | None:
         """Wait a bounded time for the tracker to end, then end it. Returns a sentence when something was not tracked."""
+        timeout = self._timeout
+        if not self._stop.exists():  # the run failed or was interrupted
+            self.finish({}, exit_code=1)
+            timeout = min(timeout, _INTERRUPTED_SECONDS)
         try:
-            code = self._process.wait(self._timeout if self._stop.exists() else 0)
+            code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return f"the tracker did not finish within {self._timeout:g} s; the figures are in metrics.jsonl"
+            end_group(self._process, signal.SIGTERM, _INTERRUPTED_SECONDS)
+            return f"the tracker did not finish within {timeout:g} s; the figures are in metrics.jsonl"
         return None if code == 0 else f"the tracker ended with code {code}; see wandb.log in the run's directory"
 
 
@@ -131,9 +137,10 @@ def main(path: Path) -> None:
         time.sleep(_POLL_SECONDS)
         ended = stop.exists()
         records = follower.new_records()
-    for name, value in read_json(stop).items():
+    last = read_json(stop)
+    for name, value in last["summary"].items():
         run.summary[name] = value
-    run.finish(exit_code=0)
+    run.finish(exit_code=last["exit_code"])
 
 
 def _orphaned(order: dict[str, Any]) -> bool:
