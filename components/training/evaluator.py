@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.metrics.base import assert_all_samples
 from components.tasks.base import Task
 from components.training.inputs import Inputs
 from components.training.session import Session, gather
@@ -38,4 +39,7 @@ def evaluate(
         metric.update(outputs, batch)
         if samples is not None:
             samples.append({k: v.cpu() for k, v in task.samples(batch, outputs).items()})
-    return metric.compute(gather(session, metric.state()))
+    states = gather(session, metric.state())
+    if "sample_id" in states[0]:
+        assert_all_samples(states, torch.arange(inputs.evaluated_rows(batch_size, max_batches)))
+    return metric.compute(states)

@@ -51,10 +51,14 @@ class Inputs:
 
     def evaluation(self, batch_size: int, max_batches: int | None = None) -> Iterator[Batch]:
         """Yield this rank's batches of one pass, every sample once over all ranks."""
-        rows = self.rows if max_batches is None else min(self.rows, max_batches * batch_size)
+        rows = self.evaluated_rows(batch_size, max_batches)
         for indices in evaluation_batches(rows, batch_size, self.session.rank, self.session.world):
             batch = self._fetch(indices)
             yield self._transform(batch, Draws(self.spec.seed, 0, batch["sample_id"]), self._evaluation_transforms)
+
+    def evaluated_rows(self, batch_size: int, max_batches: int | None) -> int:
+        """Return how many rows, from the first, one pass of `evaluation` takes over all ranks."""
+        return self.rows if max_batches is None else min(self.rows, max_batches * batch_size)
 
     def _fetch(self, indices: object) -> Batch:
         device = self.session.device
