@@ -22,11 +22,12 @@ def fingerprint(modules: Iterable[str]) -> dict[str, str]:
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        source = module_source(module)
+        source = module_source(module) if module.partition(".")[0] in _OWN else None
         if module in found or source is None:
             continue
         found[module], imports = _read(source)
         waiting.extend(imports)
+        waiting.append(module.rpartition(".")[0])  # importing a module runs its packages' __init__ too
     return dict(sorted(found.items()))
 
 

@@ -11,6 +11,8 @@ from components.errors import UserError, nearest
 from components.spec.parse import parse_spec
 from components.spec.schema import Spec
 
+_ENVIRONMENT = re.compile(r"\$\{\s*(oc\.env|hydra|now|python_version)\s*:")
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)=")  # of one key, without Hydra's signs + ~ @ and /
 _LOCK = threading.Lock()  # Hydra keeps one global state a process
 
 
@@ -42,12 +44,13 @@ def _compose_plain(conf: Path, overrides: list[str]) -> tuple[dict[str, Any], di
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(config_dir=str(conf), version_base="1.3"):
-                config = hydra_compose(config_name="config", overrides=overrides, return_hydra_config=True)
+                forced = [_forced(conf, override) for override in overrides]
+                config = hydra_compose(config_name="config", overrides=forced, return_hydra_config=True)
                 choices = dict(config.hydra.runtime.choices)
                 OmegaConf.set_struct(config, False)
                 config.pop("hydra")
                 plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: Hydra's, of a group=5
             raise _explain(conf, overrides, error) from error
     assert isinstance(plain, dict)
     return plain, choices  # type: ignore[return-value]
@@ -55,13 +58,22 @@ def _compose_plain(conf: Path, overrides: list[str]) -> tuple[dict[str, Any], di
 
 def _refuse_environment_in(overrides: list[str]) -> None:
     for override in overrides:
-        if "${oc.env" in override or "${hydra:" in override:
+        if _ENVIRONMENT.search(override):
             raise UserError(
                 "an override reads the environment",
                 received=override,
                 expected="plain values: the specification is hashed and must mean the same everywhere",
                 mend="let your shell expand the variable",
             )
+
+
+def _forced(conf: Path, override: str) -> str:
+    """Make `key=value` Hydra's `++key=value`, unless the key is a group.
+
+    Hydra knows only the keys that a file happens to mention, parse_spec knows the schema and the signatures: let it judge, and name the nearest.
+    """
+    match = _ASSIGNMENT.match(override)
+    return f"++{override}" if match and match[1] not in groups(conf) else override
 
 
 def _explain(conf: Path, overrides: list[str], error: Exception) -> UserError:
@@ -77,16 +89,9 @@ def _explain(conf: Path, overrides: list[str], error: Exception) -> UserError:
             expected=f"one of: {', '.join(known)}",
         )
     if match := re.search(r"Could not override '([\w.@/-]+)'", text):
-        return _unknown_key(conf, match.group(1), overrides)
-    if match := re.search(r"[Kk]ey '(\w+)' is not in struct\s+full_key: ([\w.\[\]]+)", text):
-        return _unknown_key(conf, match.group(2), overrides)
+        known = groups(conf)
+        return UserError(f"unknown group '{match[1]}'{nearest(match[1], known)}", expected=f"one of: {', '.join(known)}")
     return UserError(f"the configuration does not compose: {text.splitlines()[0]}", received=" ".join(overrides) or None)
-
-
-def _unknown_key(conf: Path, key: str, overrides: list[str]) -> UserError:
-    known = sorted({*known_keys(conf), *groups(conf)})
-    given = next((o for o in overrides if o.lstrip("+~").startswith(key)), key)
-    return UserError(f"unknown key '{key}'{nearest(key, known)}", received=given, mend="`modelyard plan` prints the whole configuration")
 
 
 def groups(conf: Path) -> list[str]:
@@ -98,20 +103,3 @@ def group_choices(conf: Path, group: str) -> list[str]:
     """Return the values that a group can take, as written on the command line."""
     folder = conf / group
     return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
-
-
-def known_keys(conf: Path) -> list[str]:
-    """Return the dotted keys of the schema, for nearest-name hints."""
-    import dataclasses
-    import typing
-
-    def walk(kind: type, prefix: str) -> list[str]:
-        keys = []
-        hints = typing.get_type_hints(kind)
-        for f in dataclasses.fields(kind):
-            keys.append(prefix + f.name)
-            if dataclasses.is_dataclass(hints[f.name]):
-                keys += walk(typing.cast(type, hints[f.name]), f"{prefix}{f.name}.")
-        return keys
-
-    return walk(Spec, "")

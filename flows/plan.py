@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from components.errors import UserError
 from components.files import read_json
 from components.spec.parse import to_plain
 from components.spec.schema import Spec
@@ -59,9 +61,9 @@ def _training_rows(decisions: list[stages.Decision]) -> int | None:
 
 
 def _steps(spec: Spec, rows: int | None) -> int | None:
-    if rows is None:
-        return spec.trainer.max_steps
-    per_epoch = 1 if spec.trainer.overfit_one_batch else math.ceil(rows / spec.trainer.batch_size)
+    if rows is None and not spec.trainer.overfit_one_batch:
+        return None
+    per_epoch = 1 if rows is None or spec.trainer.overfit_one_batch else math.ceil(rows / spec.trainer.batch_size)
     planned = spec.trainer.epochs * per_epoch
     return min(planned, spec.trainer.max_steps or planned)
 
@@ -79,7 +81,8 @@ def _curve(spec: Spec, steps: int | None) -> list[dict[str, float]] | None:
     if steps is None:
         return None
     factor = functools.partial(resolve(spec.schedule.name), total_steps=steps, **spec.schedule.options)
-    base = float(spec.optimizer.options.get("lr", math.nan))
+    default = inspect.signature(resolve(spec.optimizer.name)).parameters["lr"].default
+    base = float(spec.optimizer.options.get("lr", default))
     points = sorted({round(i * (steps - 1) / (_CURVE_POINTS - 1)) for i in range(_CURVE_POINTS)})
     return [{"step": p, "learning_rate": base * factor(p)} for p in points]
 
@@ -127,5 +130,8 @@ def experiments() -> list[dict[str, str]]:
 
 
 def _experiment(root: Path, name: str) -> dict[str, str]:
-    spec = compose(root, [f"experiment={name}"])
+    try:
+        spec = compose(root, [f"experiment={name}"])
+    except UserError as error:
+        return {"experiment": name, "data": "", "description": f"does not compose: {error.what}", "source": ""}
     return {"experiment": name, "data": spec.data.name, "description": spec.description, "source": spec.source}

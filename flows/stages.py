@@ -75,7 +75,7 @@ def _config(stage: str, spec: Spec) -> dict[str, Any]:
             "workers": spec.cluster.workers,
             "device": "cuda" if spec.cluster.gpus_per_worker else "cpu",
         },
-        "evaluate": {**system, "evaluate": spec.evaluate},
+        "evaluate": {**system, "evaluate": spec.evaluate, "seed": spec.seed},  # transforms may draw
         "report": {"experiment": spec.experiment, "expect": spec.expect},
     }
     return by_stage[stage]
@@ -95,11 +95,11 @@ def _inputs(stage: str, done: Mapping[str, Manifest]) -> dict[str, str]:
 def _code(stage: str, spec: Spec) -> dict[str, str]:
     targets = {
         "data": [spec.data.prepare],
-        "train": [spec.model, spec.task, spec.loss, spec.schedule, *spec.augment.train, *spec.augment.always],
+        "train": [spec.model, spec.task, spec.loss, spec.optimizer, spec.schedule, *spec.augment.train, *spec.augment.always],
         "evaluate": [spec.model, spec.task, spec.loss, *spec.augment.always],
     }.get(stage, [])
     found = fingerprint([*_ENTRY_MODULES[stage], *(t.name.rpartition(".")[0] for t in targets)])
-    return {m: h for m, h in found.items() if not m.startswith(_IRRELEVANT)}
+    return {m: h for m, h in found.items() if not any(m == name or m.startswith(f"{name}.") for name in _IRRELEVANT)}
 
 
 def decide(spec: Spec, store: Store) -> list[Decision]:

@@ -20,6 +20,7 @@ from components.errors import UserError
 from components.files import digest, read_json, sha256_file, write_json
 
 FORMAT = 1
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Store:
                 return
             partial = Partial(final.with_name(f"{key}.partial"))
             partial.directory.mkdir(parents=True, exist_ok=True)
+            (partial.directory / MANIFEST).unlink(missing_ok=True)  # of a process killed between writing it and renaming the directory
             started = time.monotonic()
             yield partial
             self._commit(stage, key, parts, partial, final, time.monotonic() - started)
@@ -92,30 +94,35 @@ class Store:
         """Return what the stage was made from in the newest earlier run of an experiment, to say what changed since."""
         runs = (self.root / "runs").glob(f"{experiment.replace('/', '-')}-*/run.json")
         for path in sorted(runs, key=lambda p: p.stat().st_mtime, reverse=True):
-            key = read_json(path).get("stages", {}).get(stage, {}).get("key")
-            manifest = self.root / "stages" / stage / str(key) / "manifest.json"
-            if manifest.is_file():
+            record = read_json(path)
+            key = record.get("stages", {}).get(stage, {}).get("key")
+            manifest = self.root / "stages" / stage / str(key) / MANIFEST
+            if manifest.is_file() and record["experiment"] == experiment:  # the pattern also finds `<experiment>-something`
                 parts: dict[str, Any] = read_json(manifest)["parts"]
                 return parts
         return None
 
     def _load(self, stage: str, key: str) -> Manifest | None:
-        path = self.root / "stages" / stage / key / "manifest.json"
+        path = self.root / "stages" / stage / key / MANIFEST
         if not path.is_file():
             return None
-        plain = read_json(path)
-        if plain["format"] > FORMAT:
+        try:
+            plain = read_json(path)
+            written = int(plain["format"])
+        except (ValueError, KeyError, TypeError):  # damaged: as good as absent, and kept aside when the stage has run again
+            return None
+        if written > FORMAT:
             raise UserError(
                 "the store was written by a newer modelyard",
-                received=f"format {plain['format']} in {path}",
+                received=f"format {written} in {path}",
                 expected=f"format {FORMAT} or older",
                 mend="update modelyard, or give another folder with store=/path/to/folder",
             )
-        files = {name: FileEntry(**entry) for name, entry in plain["files"].items()}
-        directory = (path.parent / plain["directory"]).resolve()
-        if not all(_unchanged(directory / name, entry) for name, entry in files.items()):
+        try:
+            manifest = _manifest(stage, key, path.parent, plain)
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        return Manifest(stage, key, plain["parts"], plain["outputs"], directory, files, plain["seconds"], plain["created"])
+        return manifest if all(_unchanged(manifest.directory / name, entry) for name, entry in manifest.files.items()) else None
 
     def _commit(self, stage: str, key: str, parts: dict[str, Any], partial: Partial, final: Path, seconds: float) -> None:
         directory = partial.files_in or partial.directory
@@ -133,7 +140,7 @@ class Store:
         }
         if final.exists():  # it was there, but its files were damaged: keep the evidence aside
             os.replace(final, final.with_name(f"{key}.damaged-{time.time_ns()}"))
-        write_json(partial.directory / "manifest.json", plain)
+        write_json(partial.directory / MANIFEST, plain)
         os.replace(partial.directory, final)
 
     @contextmanager
@@ -148,6 +155,12 @@ class Store:
                 on_wait(f"another process is running {name}; waiting for it")
                 fcntl.flock(stream, fcntl.LOCK_EX)
             yield
+
+
+def _manifest(stage: str, key: str, folder: Path, plain: dict[str, Any]) -> Manifest:
+    files = {name: FileEntry(**entry) for name, entry in plain["files"].items()}
+    directory = (folder / plain["directory"]).resolve()
+    return Manifest(stage, key, plain["parts"], plain["outputs"], directory, files, plain["seconds"], plain["created"])
 
 
 def _entry(path: Path) -> FileEntry:

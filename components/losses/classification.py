@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,9 +12,12 @@ def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0)
 
     `q = (1 - s) * one_hot(target) + s / K` with s the smoothing (Szegedy et al. 2016, section 7).
 
+    Half precision is computed in float32; float64 stays float64.
+
     (B, K), (B,) int64 -> (B,)
     """
-    return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing, reduction="none")
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    return F.cross_entropy(exact, targets, label_smoothing=label_smoothing, reduction="none")
 
 
 class CrossEntropy(nn.Module):

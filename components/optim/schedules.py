@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from components.errors import UserError
+
 
 def constant(step: int, total_steps: int) -> float:
     """Return 1 at every step (notes 002 section 5, "fixed")."""
@@ -18,7 +20,12 @@ def cosine(step: int, total_steps: int, warmup_fraction: float = 0.0, final_fact
     """Linear warm-up, then half a cosine from 1 down to `final_factor` (Loshchilov & Hutter 2017, eq. 5, one period).
 
     The first step of the warm-up is `1 / warmup_steps`, never 0: a step with rate 0 would be wasted.
+
+    Raises:
+        UserError: `warmup_fraction` is no fraction.
     """
+    if not 0.0 <= warmup_fraction <= 1.0:
+        raise UserError("schedule.warmup_fraction is out of range", received=warmup_fraction, expected="from 0 to 1")
     warmup_steps = round(total_steps * warmup_fraction)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -27,6 +34,12 @@ def cosine(step: int, total_steps: int, warmup_fraction: float = 0.0, final_fact
 
 
 def step_decay(step: int, total_steps: int, every_fraction: float = 1 / 3, factor: float = 0.1) -> float:
-    """Multiply by `factor` at every `every_fraction` of the run: eta <- factor * eta every K steps (notes 002 section 5, step decay)."""
+    """Multiply by `factor` at every `every_fraction` of the run: eta <- factor * eta every K steps (notes 002 section 5, step decay).
+
+    Raises:
+        UserError: `every_fraction` is not above 0.
+    """
+    if every_fraction <= 0.0:
+        raise UserError("schedule.every_fraction is out of range", received=every_fraction, expected="above 0")
     # The small addend keeps an exact multiple (step 30 of 90 with a third) from rounding down to the period before.
     return float(factor ** math.floor(step / (total_steps * every_fraction) + 1e-9))

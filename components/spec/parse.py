@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from components.errors import UserError, nearest
 from components.spec.schema import DataSpec, Expectation, Spec, Target
-from components.spec.targets import check_target
+from components.spec.targets import check_finite, check_target
 
 T = TypeVar("T")
 
@@ -32,14 +32,7 @@ def parse_spec(plain: dict[str, Any]) -> Spec:
     Raises:
         UserError: unknown key, missing key, wrong type, value out of bounds, or a target that cannot be built.
     """
-    plain = dict(plain)
-    if isinstance(plain.get("expect"), dict):
-        name = plain["data"].get("name") if isinstance(plain.get("data"), dict) else None
-        chosen = plain["expect"].get(name) or {}
-        plain["expect"] = [{"metric": metric, **bounds} for metric, bounds in chosen.items()]
-    elif plain.get("expect") is None:
-        plain["expect"] = []
-    spec: Spec = parse(Spec, plain, "")
+    spec: Spec = parse(Spec, {**plain, "expect": _expectations(plain)}, "")
     _cross_checks(spec)
     return spec
 
@@ -62,6 +55,24 @@ def _check_data(data: DataSpec, path: str) -> None:
         raise UserError(f"{path}.fetch needs one origin", received=to_plain(data.fetch), expected="either base_url or package")
 
 
+def _expectations(plain: dict[str, Any]) -> Any:
+    """The list form of `expect`: of the mapping by data sets, the part of this one."""
+    expect = plain.get("expect")
+    if not isinstance(expect, dict):
+        return expect or []
+    data = plain.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    path = f"expect.{name}"
+    chosen = _mapping(expect.get(str(name)) or {}, path)
+    return [{**_mapping(bounds, f"{path}.{metric}"), "metric": metric} for metric, bounds in chosen.items()]
+
+
+def _mapping(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must be a mapping", received=repr(value), expected="such as {test/accuracy: {minimum: 0.97}} for each data set")
+    return value
+
+
 def _cross_checks(spec: Spec) -> None:
     """Faults that no single field shows."""
     _check_data(spec.data, "data")
@@ -79,6 +90,8 @@ def _cross_checks(spec: Spec) -> None:
             expected="1: inline runs everything in one process",
             mend="choose cluster=local for several workers",
         )
+    if not spec.evaluate.splits:
+        raise UserError("evaluate.splits is empty", expected="at least one of train, validation, test")
     if spec.trainer.batch_size < spec.cluster.workers:
         raise UserError(
             "trainer.batch_size is smaller than cluster.workers",
@@ -148,6 +161,7 @@ def _convert_scalar(kind: type, value: Any, path: str) -> Any:
         return float(value)
     if not isinstance(value, kind) or (kind in (int, float) and isinstance(value, bool)):
         raise UserError(f"{path} has the wrong type", received=f"{value!r} ({type(value).__name__})", expected=_name(kind))
+    check_finite(value, path)
     return value
 
 

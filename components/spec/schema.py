@@ -84,7 +84,7 @@ class CheckSpec:
 
 @dataclass(frozen=True)
 class EvaluateSpec:
-    splits: tuple[str, ...] = ("validation", "test")
+    splits: tuple[Literal["train", "validation", "test"], ...] = ("validation", "test")
     batch_size: int = at_least(1, 256)
     max_batches: int | None = at_least(1, None)
 

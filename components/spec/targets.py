@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,11 @@ def check_target(target: Target, path: str, context: tuple[str, ...] = ()) -> No
     Raises:
         UserError: not allowed, not found, unknown or missing option, option of a plainly wrong type.
     """
-    if not target.name.startswith(ALLOWED_PREFIXES):
+    if not _allowed(target.name):
         raise UserError(
             f"{path}._target_ is not allowed",
             received=target.name,
-            expected=f"a name that starts with {' or '.join(ALLOWED_PREFIXES)}",
+            expected=f"a public dotted name that starts with {' or '.join(ALLOWED_PREFIXES)}",
             mend="put your own class in a module under components/",
         )
     signature = _signature(target.name, path)
@@ -55,9 +56,30 @@ def check_target(target: Target, path: str, context: tuple[str, ...] = ()) -> No
         if key not in free and not signature.open:
             raise UserError(f"unknown key '{path}.{key}' for {target.name}{nearest(key, free)}", expected=f"one of: {', '.join(free) or '(none)'}")
         _check_type(signature.annotations.get(key), value, f"{path}.{key}")
+        check_finite(value, f"{path}.{key}")
     missing = sorted(signature.required - set(target.options) - set(context))
     if missing:
         raise UserError(f"missing key '{path}.{missing[0]}'", expected=f"{target.name} needs: {', '.join(missing)}")
+
+
+def _allowed(name: str) -> bool:
+    return name.startswith(ALLOWED_PREFIXES) and all(part.isidentifier() and not part.startswith("__") for part in name.split("."))
+
+
+def check_finite(value: Any, path: str) -> None:
+    """Refuse a NaN or an infinity anywhere in a plain value: it has no JSON form, so it cannot be hashed.
+
+    Raises:
+        UserError: there is one; its path is told.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{path} is not finite", received=value, expected="a finite number")
+    if isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            check_finite(item, f"{path}[{i}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_finite(item, f"{path}.{key}")
 
 
 def build(target: Target, **context: Any) -> Any:
@@ -125,23 +147,30 @@ def _find(source: Path, attribute: str) -> Signature | None:
         if isinstance(node, ast.FunctionDef) and node.name == attribute:
             return _from_arguments(node.args, skip_self=False)
         if isinstance(node, ast.ClassDef) and node.name == attribute:
-            return _from_class(node)
+            return _from_class(node, source)
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             for alias in node.names:
                 if (alias.asname or alias.name) == attribute:
-                    origin = module_source(node.module)
+                    # What a module of ours imports from elsewhere (`from subprocess import run`) is no target.
+                    origin = module_source(node.module) if _allowed(f"{node.module}.{alias.name}") else None
                     return _find(origin, alias.name) if origin else None
     return None
 
 
-def _from_class(node: ast.ClassDef) -> Signature:
+def _from_class(node: ast.ClassDef, source: Path) -> Signature:
+    """A constructor's parameters: its own `__init__`, a dataclass's fields, or the first base class's that can be found."""
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             return _from_arguments(item.args, skip_self=True)
-    fields = [i for i in node.body if isinstance(i, ast.AnnAssign) and isinstance(i.target, ast.Name)]
+    inherited = (_find(source, base.id) for base in node.bases if isinstance(base, ast.Name))
+    above = next((signature for signature in inherited if signature is not None), Signature((), frozenset(), {}, open=False))
+    if not any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        return above
+    fields = [i for i in node.body if isinstance(i, ast.AnnAssign) and isinstance(i.target, ast.Name) and "ClassVar" not in ast.unparse(i.annotation)]
     names = tuple(f.target.id for f in fields)  # type: ignore[union-attr]
     required = frozenset(f.target.id for f in fields if f.value is None)  # type: ignore[union-attr]
-    return Signature(names, required, {f.target.id: ast.unparse(f.annotation) for f in fields}, open=False)  # type: ignore[union-attr]
+    annotations = {f.target.id: ast.unparse(f.annotation) for f in fields}  # type: ignore[union-attr]
+    return Signature((*above.names, *names), above.required | required, {**above.annotations, **annotations}, open=False)
 
 
 def _from_arguments(arguments: ast.arguments, *, skip_self: bool) -> Signature:

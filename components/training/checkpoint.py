@@ -21,6 +21,8 @@ from torch import nn
 from components.errors import UserError
 from components.files import read_json, sha256_file, write_json, write_text
 
+_MEND = "delete the stage's directory and run the same command again: it will be trained anew"
+
 
 class Checkpoints:
     """The checkpoints of one training run."""
@@ -33,7 +35,8 @@ class Checkpoints:
         final = self.directory / f"step_{step:08d}"
         temporary = self.directory / f".tmp-{uuid.uuid4().hex[:8]}"
         temporary.mkdir(parents=True)
-        save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, temporary / "model.safetensors")
+        # Copies, because safetensors refuses tensors that share memory, and tied weights do.
+        save_file({k: v.detach().to("cpu", copy=True).contiguous() for k, v in model.state_dict().items()}, temporary / "model.safetensors")
         torch.save(state, temporary / "state.pt")
         files = {p.name: {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in sorted(temporary.iterdir())}
         write_json(temporary / "meta.json", {**meta, "step": step, "files": files})
@@ -41,9 +44,10 @@ class Checkpoints:
         if final.exists():  # the same step again, after a resume
             shutil.rmtree(final)
         os.replace(temporary, final)
-        write_text(self.directory / "last", final.name + "\n")
+        # `best` first: killed between the two, a run resumes before this step and makes it again; the other way round `best` would stay behind.
         if best:
             write_text(self.directory / "best", final.name + "\n")
+        write_text(self.directory / "last", final.name + "\n")
         self._delete_superseded()
         return final
 
@@ -67,16 +71,20 @@ def verify(directory: Path) -> dict[str, Any]:
     """
     try:
         meta: dict[str, Any] = read_json(directory / "meta.json")
-        for name, entry in meta["files"].items():
-            if sha256_file(directory / name) != entry["sha256"]:
-                raise UserError(
-                    f"the checkpoint's {name} is not what was saved",
-                    received=directory / name,
-                    expected=f"sha256 {entry['sha256'][:16]}..., {entry['bytes']} bytes",
-                    mend="delete the stage's directory and run the same command again: it will be trained anew",
-                )
+        saved = {name: str(entry["sha256"]) for name, entry in meta["files"].items()}
+        found = {name: sha256_file(directory / name) for name in saved}
     except OSError as error:
-        raise UserError(f"the checkpoint is incomplete: {error}", received=directory) from error
+        raise UserError(f"the checkpoint is incomplete: {error}", received=directory, mend=_MEND) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"the checkpoint's meta.json cannot be read: {error}", received=directory, mend=_MEND) from error
+    for name, sha256 in saved.items():
+        if found[name] != sha256:
+            raise UserError(
+                f"the checkpoint's {name} is not what was saved",
+                received=f"{directory / name}, sha256 {found[name][:16]}...",
+                expected=f"sha256 {sha256[:16]}...",
+                mend=_MEND,
+            )
     return meta
 
 

@@ -57,7 +57,7 @@ class Inputs:
             yield self._transform(batch, Draws(self.spec.seed, 0, batch["sample_id"]), self._evaluation_transforms)
 
     def evaluated_rows(self, batch_size: int, max_batches: int | None) -> int:
-        """How many rows a pass over the split covers; they are the first ones."""
+        """Return how many rows, from the first, one pass of `evaluation` takes over all ranks."""
         return self.rows if max_batches is None else min(self.rows, max_batches * batch_size)
 
     def _fetch(self, indices: object) -> Batch:

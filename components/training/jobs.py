@@ -102,4 +102,4 @@ def _write_samples(path: Path, parts: list[dict[str, Tensor]], inputs: Inputs) -
     kept = {k: v[torch.searchsorted(columns["sample_id"], chosen)].numpy() for k, v in columns.items()}
     kept["inputs"] = inputs.dataset.fetch(kept["sample_id"])["inputs"].numpy()
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        np.savez_compressed(stream, **kept)  # type: ignore[arg-type] # numpy's stub takes a column for its flag
+        np.savez_compressed(stream, allow_pickle=False, **kept)

@@ -27,7 +27,7 @@ from components.training.checkpoint import Checkpoints
 from components.training.evaluator import evaluate
 from components.training.inputs import Inputs
 from components.training.journal import Journal
-from components.training.session import Session, sum_over_ranks
+from components.training.session import Session, gather, sum_over_ranks, take_from_rank_0
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 OVERFIT_LOSS = 0.01  # nats; debug=overfit ends here
@@ -42,6 +42,8 @@ class Progress:
     best_value: float | None = None
     best_step: int = 0
     epochs_without_best: int = 0
+    loss: float = math.inf  # of the last epoch, mean over its steps
+    stopped: str = ""  # why the run ended; a finished run that is taken up again makes no step more
     seconds: float = 0.0
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("data_wait", "forward_backward", "validation", "checkpoint"), 0.0))
 
@@ -73,6 +75,8 @@ class Loop:
         self.session, self.spec, self.task, self.model = session, spec, task, model
         self.training, self.validation, self.checkpoints, self.journal = training, validation, checkpoints, journal
         self.networks = task.split(model)
+        self.trainable = {name: [p for p in network.parameters() if p.requires_grad] for name, network in self.networks.items()}
+        self._require_trainable()
         self.optimizers = {p.name: build(spec.optimizer, params=self.networks[p.network].parameters()) for p in task.phases}
         self.base_rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
         self.factor = functools.partial(resolve(spec.schedule.name), total_steps=self.total_steps, **spec.schedule.options)
@@ -80,7 +84,7 @@ class Loop:
         self.progress = Progress()
         self.carry: dict[str, Tensor] = {}
         self.wrapped = {p.name: self._wrap(p) for p in task.phases}
-        self._logged_loss = torch.zeros(2, dtype=torch.float64, device=session.device)  # sum of step losses, steps
+        self._logged_loss = torch.zeros((), dtype=torch.float64, device=session.device)  # sum of the steps' losses since the last record
         self._logged_at = 0.0
         self._logged_step = 0
 
@@ -93,33 +97,42 @@ class Loop:
         planned = self.spec.trainer.epochs * self.steps_per_epoch
         return min(planned, self.spec.trainer.max_steps or planned)
 
+    def _require_trainable(self) -> None:
+        """Backpropagation and DDP would both fail on a network without a single trainable parameter, and say less."""
+        for phase in self.task.phases:
+            if not self.trainable[phase.network]:
+                raise RunError(f"phase '{phase.name}' has nothing to train: every parameter of its network '{phase.network}' is frozen")
+
     def _wrap(self, phase: Phase) -> dict[str, nn.Module]:
-        """The networks as this phase sees them: its own in DDP, the others bare, so that DDP never waits for gradients that do not come."""
+        """The networks as this phase sees them: its own in DDP, the others bare, so that DDP never waits for gradients that do not come.
+
+        DDP's own broadcast of buffers at each forward is off: it would change them between a GAN's two passes through its discriminator,
+        before the backward pass that needs them. `_validate` makes them equal instead.
+        """
         if self.session.world == 1:
             return self.networks
-        own = DistributedDataParallel(self.networks[phase.network], gradient_as_bucket_view=True)
+        own = DistributedDataParallel(self.networks[phase.network], broadcast_buffers=False, gradient_as_bucket_view=True)
         return {**self.networks, phase.network: own}
 
     def run(self) -> dict[str, Any]:
         """Train to the end, from the last checkpoint if there is one, and return the summary."""
-        stopped = ""
         self._write("event", seconds=self.progress.seconds, name="start", total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
         started = time.perf_counter() - self.progress.seconds
-        while not stopped:
-            loss = self._epoch(started)
-            metrics = self._validate(loss)
+        while not self.progress.stopped:
+            self.progress.loss = self._epoch(started)
+            metrics = self._validate()
             better = self._judge(metrics)
             self.progress.seconds = time.perf_counter() - started
             self._write("epoch", seconds=self.progress.seconds, **metrics)
-            stopped = self._why_stop(loss)
-            self._save(metrics, best=better, stopped=stopped)
-        if self.spec.trainer.overfit_one_batch and loss > OVERFIT_LOSS * 5:
+            self.progress.stopped = self._why_stop()
+            self._save(metrics, best=better)
+        if self.spec.trainer.overfit_one_batch and self.progress.loss > OVERFIT_LOSS * 5:
             raise RunError(
-                f"the model cannot overfit one batch: its loss is still {loss:.4f} after {self.progress.step} steps "
+                f"the model cannot overfit one batch: its loss is still {self.progress.loss:.4f} after {self.progress.step} steps "
                 f"(expected below {OVERFIT_LOSS * 5}). "
                 "Look at the learning rate, the labels' alignment with the inputs, and frozen or unused parameters."
             )
-        return self._summary(stopped)
+        return self._summary()
 
     def resume(self) -> None:
         """Take up the last checkpoint, if there is one."""
@@ -133,7 +146,7 @@ class Loop:
             optimizer.load_state_dict(state["optimizers"][name])
         self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
-        self.carry = state["carry"]
+        self.carry = {k: v.to(self.session.device) for k, v in state["carry"][self.session.rank].items()}
 
     def _epoch(self, started: float) -> float:
         """Make one epoch's steps and return the mean of the steps' losses."""
@@ -189,29 +202,27 @@ class Loop:
             self.scaler.step(optimizer)
             self.scaler.update()
             optimizer.zero_grad(set_to_none=True)
-            self._logged_loss[0] += share.detach() * weight
-        self._logged_loss[1] += 1
+            self._logged_loss += share.detach() * weight
         self.progress.step += 1
         return norm
 
     def _freeze_all_but(self, phase: Phase) -> None:
-        """Only a phase's own network takes gradients; with one network there is nothing to freeze."""
+        """Only a phase's own network takes gradients, but for what its author froze; with one network there is nothing to freeze."""
         if len(self.networks) > 1:
-            for name, network in self.networks.items():
-                network.requires_grad_(name == phase.network)
+            for name, parameters in self.trainable.items():
+                for parameter in parameters:
+                    parameter.requires_grad_(name == phase.network)
 
     def _global_counts(self, counts: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
-        """Sum the terms' denominators over the ranks; a term that counts nothing divides by one."""
-        if self.session.world == 1:
-            return {k: v.clamp(min=1) for k, v in counts.items()}
+        """Sum the terms' denominators over the ranks; a term that counts nothing divides by one (one that counts .5 of a weight, by .5)."""
         summed = sum_over_ranks(self.session, torch.stack(list(counts.values())) * weight)
-        return {k: v.clamp(min=1) for k, v in zip(counts, summed, strict=True)}
+        return dict(zip(counts, torch.where(summed == 0, 1.0, summed), strict=True))
 
     def _log_step(self, total: float, steps: int, started: float, gradient_norm: Tensor | None) -> tuple[float, int]:
         """Journal the mean loss since the last record and stop a run whose loss is no number any more."""
         summed = sum_over_ranks(self.session, self._logged_loss.clone())
         count = self.progress.step - self._logged_step
-        loss = float(summed[0]) / max(1, count)
+        loss = float(summed) / max(1, count)
         if not math.isfinite(loss):
             rates = {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
             raise RunError(
@@ -228,14 +239,15 @@ class Loop:
         self._logged_at, self._logged_step = now, self.progress.step
         return total + loss * count, steps + count
 
-    def _validate(self, loss: float) -> dict[str, float]:
+    def _validate(self) -> dict[str, float]:
         """Return the epoch's scalar metrics, equal on every rank."""
         clock = time.perf_counter()
+        take_from_rank_0(self.session, self.model.buffers())  # running means differ; what is validated must be what rank 0 saves
         options = self.spec.evaluate
         found = evaluate(self.session, self.task, self.networks, self.validation, options.batch_size, options.max_batches)
         self.progress.spent["validation"] += time.perf_counter() - clock
         scalars = {f"validation/{k}": float(v) for k, v in found.items() if isinstance(v, (int, float))}
-        return {"train/loss": loss, **scalars}
+        return {"train/loss": self.progress.loss, **scalars}
 
     def _judge(self, metrics: dict[str, float]) -> bool:
         """Note whether the monitored metric is the best so far."""
@@ -250,9 +262,9 @@ class Loop:
         self.progress.epochs_without_best = 0 if better else self.progress.epochs_without_best + 1
         return better
 
-    def _why_stop(self, loss: float) -> str:
+    def _why_stop(self) -> str:
         trainer, progress = self.spec.trainer, self.progress
-        if trainer.overfit_one_batch and loss < OVERFIT_LOSS:
+        if trainer.overfit_one_batch and progress.loss < OVERFIT_LOSS:
             return f"the loss of one batch fell below {OVERFIT_LOSS}"
         if progress.step >= self.total_steps:
             return "all steps made"
@@ -260,8 +272,9 @@ class Loop:
             return f"no better {trainer.monitor.metric} for {trainer.patience_epochs} epochs"
         return ""
 
-    def _save(self, metrics: dict[str, float], *, best: bool, stopped: str) -> None:
+    def _save(self, metrics: dict[str, float], *, best: bool) -> None:
         """Rank 0 writes; the others go on, because nothing that they do next touches what it reads."""
+        carries = gather(self.session, {k: v.detach().cpu() for k, v in self.carry.items()})  # each rank has its own samples' carry
         if self.session.rank != 0:
             return
         clock = time.perf_counter()
@@ -269,13 +282,13 @@ class Loop:
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "scaler": self.scaler.state_dict(),
             "progress": asdict(self.progress),
-            "carry": self.carry,
+            "carry": carries,
         }
-        meta = {"epoch": self.progress.epoch, "metrics": metrics, "world": self.session.world, "stopped": stopped}
+        meta = {"epoch": self.progress.epoch, "metrics": metrics, "world": self.session.world, "stopped": self.progress.stopped}
         self.checkpoints.save(self.progress.step, self.model, state, meta, best=best or self.checkpoints.path("best") is None)
         self.progress.spent["checkpoint"] += time.perf_counter() - clock
 
-    def _summary(self, stopped: str) -> dict[str, Any]:
+    def _summary(self) -> dict[str, Any]:
         progress, monitor = self.progress, self.spec.trainer.monitor
         busy = progress.spent["data_wait"] + progress.spent["forward_backward"]
         return {
@@ -286,7 +299,7 @@ class Loop:
             "samples_per_second": progress.step * self.spec.trainer.batch_size / busy if busy else 0.0,
             "seconds": {"total": progress.seconds, **progress.spent},
             "best": {"metric": monitor.metric, "value": progress.best_value, "step": progress.best_step},
-            "stopped": stopped,
+            "stopped": progress.stopped,
         }
 
     def _write(self, kind: str, **fields: Any) -> None:

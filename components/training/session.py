@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,6 +45,13 @@ def gather(session: Session, value: Any) -> list[Any]:
     values: list[Any] = [None] * session.world
     dist.all_gather_object(values, value)
     return values
+
+
+def take_from_rank_0(session: Session, values: Iterable[torch.Tensor]) -> None:
+    """Overwrite tensors, the same ones on every rank, with rank 0's."""
+    if session.world > 1:
+        for value in values:
+            dist.broadcast(value, src=0)
 
 
 def sum_over_ranks(session: Session, values: torch.Tensor) -> torch.Tensor:
