@@ -141,9 +141,16 @@ class PipelineRun:
         from flows.adapters import dvc
 
         key = dvc.write_params(self.root, to_plain(self.spec.data))
-        directory = dvc.prepare(self.root, key, self.announce)
+        directory = dvc.prepare(self.root, key, self._announce_data)
         partial.files_in = directory
         partial.outputs = {"directory": str(directory), "content_sha256": read_json(directory / "card.json")["content_sha256"]}
+
+    def _announce_data(self, line: str) -> None:
+        """Of what DVC prints, people want what our own stages did; the rest goes to the log."""
+        if line.startswith(("fetch ", "prepare ", "another ")):
+            self.announce(f"data: {line}")
+        else:
+            log.info("dvc: %s", line)
 
     def _check(self, partial: Partial) -> None:
         from components.data.checks import check

@@ -1,0 +1,107 @@
+"""What several rooms' tests share: a copy of the project to run in, and its command line. Expensive parts start once a session."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MIRROR = Path(os.environ.get("MODELYARD_DATA_MIRROR", ROOT.parent / "shared" / "datasets"))
+
+
+@dataclass
+class Workspace:
+    """A copy of the project, as a fresh clone would be, with a store of its own."""
+
+    root: Path
+    env: dict[str, str]
+
+    def run(self, *arguments: str, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m flows ARGUMENTS` here."""
+        return subprocess.run(
+            [sys.executable, "-m", "flows", *arguments],
+            cwd=self.root,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def result(self, *arguments: str, **env: str) -> dict[str, Any]:
+        """Run with --json and return the object; the command must end well."""
+        done = self.run(*arguments, "--json", **env)
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        """Start the command as the leader of a process group, as a terminal would; stdout and stderr come as one stream."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows", *arguments],
+            cwd=self.root,
+            env={**self.env, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that descends from a command run here: it carries this workspace's mark in its environment."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                marked = process.environ().get("MODELYARD_TEST_MARK") == self.env["MODELYARD_TEST_MARK"]
+                if marked and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture(scope="session")
+def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Workspace]]:
+    """Make workspaces; what still runs in them at the session's end is ended, and fails the session."""
+    made: list[Workspace] = []
+    prefect_home = tmp_path_factory.mktemp("prefect")
+
+    def make() -> Workspace:
+        root = tmp_path_factory.mktemp("workspace") / "project"
+        listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+        for name in filter(None, names):
+            if (ROOT / name).is_file():
+                target = root / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes((ROOT / name).read_bytes())
+        for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]):
+            subprocess.run(["git", *command], cwd=root, check=True)
+        dropped = ("PREFECT_API_URL", "WANDB_API_KEY", "PYTHONPATH", "MODELYARD_DATA_MIRROR")
+        env = {k: v for k, v in os.environ.items() if k not in dropped}
+        env |= {"PREFECT_HOME": str(prefect_home), "DVC_SITE_CACHE_DIR": str(root / ".dvc-site"), "MODELYARD_TEST_MARK": uuid.uuid4().hex}
+        made.append(Workspace(root, env))
+        return made[-1]
+
+    yield make
+    left = [p for workspace in made for p in workspace.processes()]
+    for process in left:
+        process.kill()
+    assert not left, f"processes left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def mirror() -> str:
+    """The folder of the offline data mirror."""
+    if not MIRROR.is_dir():
+        pytest.skip(f"needs the data mirror: {MIRROR} is not there (MODELYARD_DATA_MIRROR names it)")
+    return str(MIRROR)
