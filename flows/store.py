@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ class Store:
                 return
             partial = Partial(final.with_name(f"{key}.partial"))
             partial.directory.mkdir(parents=True, exist_ok=True)
-            (partial.directory / MANIFEST).unlink(missing_ok=True)  # of a process killed between writing it and renaming the directory
+            _sweep(partial.directory)
             started = time.monotonic()
             yield partial
             self._commit(stage, key, parts, partial, final, time.monotonic() - started)
@@ -155,6 +156,15 @@ class Store:
                 on_wait(f"another process is running {name}; waiting for it")
                 fcntl.flock(stream, fcntl.LOCK_EX)
             yield
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what a killed process left half-written, lest it be committed: temporary files, and a manifest that was not renamed into place."""
+    for path in [*directory.rglob(".tmp-*"), directory / MANIFEST]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _manifest(stage: str, key: str, folder: Path, plain: dict[str, Any]) -> Manifest:

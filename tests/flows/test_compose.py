@@ -1,0 +1,127 @@
+"""Hydra's tree: what composes, what is refused and how, and who overrides whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.errors import UserError
+from components.spec.schema import Target
+from flows.compose import compose, group_choices, groups
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = group_choices(ROOT / "conf", "experiment")
+
+BAD = [  # override, what the message must hold
+    ("trainer.epoch=5", ["unknown key 'trainer.epoch'", "did you mean 'epochs'"]),
+    ("trainer.monitor.metrc=x", ["unknown key 'trainer.monitor.metrc'", "did you mean 'metric'"]),
+    ("+trainer.epoch=5", ["unknown key 'trainer.epoch'", "did you mean 'epochs'"]),
+    ("model.num_clases=3", ["unknown key 'model.num_clases'", "did you mean 'num_classes'"]),
+    ("optimizer.learning_rate=1", ["unknown key 'optimizer.learning_rate'", "AdamW"]),
+    ("experimnt=cnn/lenet5", ["unknown key 'experimnt'", "did you mean 'experiment'"]),
+    ("optimzer=sgd", ["unknown key 'optimzer'", "did you mean 'optimizer'"]),
+    ("optimizers/x=sgd", ["unknown group 'optimizers/x'", "did you mean 'optimizer'"]),
+    ("data=mnst", ["unknown value 'mnst' for data", "did you mean 'mnist'", "digits, fashion_mnist, mnist"]),
+    ("experiment=cnn/lenet", ["unknown value 'cnn/lenet' for experiment", "did you mean 'cnn/lenet5'"]),
+    ("experiment=lenet5", ["unknown value 'lenet5' for experiment", "did you mean 'cnn/lenet5'"]),
+    ("debug=fst", ["unknown value 'fst' for debug", "did you mean 'fast'"]),
+    ("trainer=5", ["received: trainer=5"]),
+    ("tracking=null", ["received: tracking=null"]),
+    ("~trainer.nothing", ["trainer.nothing"]),
+    ("trainer.epochs=five", ["trainer.epochs has the wrong type", "int"]),
+    ("trainer.epochs=2.5", ["trainer.epochs has the wrong type"]),
+    ("trainer.epochs=", ["trainer.epochs has the wrong type"]),
+    ("trainer.epochs=0", ["trainer.epochs is out of range"]),
+    ("optimizer.lr=fast", ["optimizer.lr has the wrong type"]),
+    ("optimizer.lr=nan", ["optimizer.lr is not finite"]),
+    ("model=resnet", ["model does not say what to build"]),
+    ("model._target_=os.system", ["model._target_ is not allowed"]),
+    ("trainer.epochs=[1", ["received: trainer.epochs=[1"]),
+    ("trainer.epochs", ["received: trainer.epochs"]),
+    ("=5", ["received: =5"]),
+    ("trainer.epochs=1,2", ["received: trainer.epochs=1,2"]),
+    ("trainer.epochs=${trainer.nothing}", ["trainer.nothing"]),
+    ("store=${oc.env:HOME}", ["reads the environment", "let your shell expand"]),
+    ("store=${ oc.env:HOME,x}", ["reads the environment"]),
+    ("+store=${hydra:runtime.cwd}", ["reads the environment"]),
+    ("description=${now:%S}", ["reads the environment"]),
+    ("description=${python_version:}", ["reads the environment"]),
+    ("data=${oc.env:DATA}", ["reads the environment"]),
+]
+
+
+@pytest.mark.parametrize(("override", "told"), BAD, ids=[override for override, _ in BAD])
+def test_a_bad_override_is_the_user_s_mistake_and_says_so(override, told):
+    with pytest.raises(UserError) as caught:
+        compose(ROOT, [override])
+    for part in told:
+        assert part in str(caught.value)
+
+
+def test_a_good_override_after_a_bad_one_composes():
+    with pytest.raises(UserError):
+        compose(ROOT, ["data=mnst"])
+    assert compose(ROOT, ["data=mnist"]).data.name == "mnist"
+
+
+@pytest.mark.parametrize(
+    ("override", "read", "expected"),
+    [
+        ("trainer.max_steps=7", lambda s: s.trainer.max_steps, 7),  # in the schema, in no file
+        ("tracking.project=mine", lambda s: s.tracking.project, "mine"),
+        ("model.in_channels=3", lambda s: s.model.options["in_channels"], 3),  # in the signature, in no file
+        ("optimizer.betas=[0.8,0.9]", lambda s: s.optimizer.options["betas"], [0.8, 0.9]),
+        ("optimizer.lr=1e-3", lambda s: s.optimizer.options["lr"], 0.001),
+        ("++trainer.epochs=3", lambda s: s.trainer.epochs, 3),
+        ("trainer.epochs=${data.num_classes}", lambda s: s.trainer.epochs, 10),
+        ("trainer.patience_epochs=null", lambda s: s.trainer.patience_epochs, None),
+        ("~trainer.batch_size", lambda s: s.trainer.batch_size, 64),
+        ("store='/a b/c=d'", lambda s: s.store, "/a b/c=d"),
+        ("augment=none", lambda s: s.augment.train, ()),
+    ],
+)
+def test_what_the_schema_and_the_signatures_know_can_be_set(override, read, expected):
+    assert read(compose(ROOT, ["debug=inline", override])) == expected
+
+
+def test_the_command_line_wins_over_the_experiment_and_the_experiment_over_the_defaults():
+    default = compose(ROOT)
+    assert default.experiment == "cnn/lenet5" and default.data.name == "digits"
+    assert default.trainer.epochs == 40  # conf/trainer/default.yaml says 20
+    assert default.optimizer == Target("torch.optim.AdamW", {"lr": 0.004, "weight_decay": 0.01})  # the group's decay, the experiment's rate
+    changed = compose(ROOT, ["trainer.epochs=5", "optimizer=sgd", "schedule=step"])
+    assert changed.trainer.epochs == 5
+    assert changed.optimizer.name == "torch.optim.SGD" and changed.schedule.name.endswith("step_decay")
+
+
+def test_a_debug_preset_wins_over_the_experiment_and_an_explicit_value_over_both():
+    fast = compose(ROOT, ["debug=fast"])
+    assert (fast.trainer.epochs, fast.trainer.max_steps, fast.evaluate.max_batches, fast.expect) == (1, 4, 2, ())
+    overfit = compose(ROOT, ["debug=overfit"])
+    assert overfit.schedule.name.endswith(".constant")  # the experiment chooses the cosine
+    assert (overfit.trainer.overfit_one_batch, overfit.trainer.epochs, overfit.expect) == (True, 200, ())
+    inline = compose(ROOT, ["debug=inline"])
+    assert (inline.cluster.backend, inline.cluster.workers) == ("inline", 1)
+    assert compose(ROOT, ["debug=fast", "trainer.max_steps=9"]).trainer.max_steps == 9
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_file_is_short_names_itself_and_composes(name):
+    lines = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text().splitlines()
+    assert len(lines) < 30 and lines[0] == "# @package _global_"
+    spec = compose(ROOT, [f"experiment={name}"])
+    assert spec.experiment == name and spec.description and spec.source
+
+
+@pytest.mark.parametrize("group", groups(ROOT / "conf"))
+def test_every_value_of_every_group_composes(group):
+    for choice in group_choices(ROOT / "conf", group):
+        compose(ROOT, [f"{group}={choice}"])
+
+
+def test_composing_twice_gives_the_same_whatever_the_folder_one_stands_in(tmp_path, monkeypatch):
+    first = compose(ROOT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert compose(ROOT) == first

@@ -1,0 +1,105 @@
+"""`plan`: figures worked by hand, and nothing run."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from components.files import write_json
+from flows.compose import compose
+from flows.plan import experiments, plan, plan_text
+from flows.stages import STAGES, key_parts
+from flows.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A store where the data stage of digits, 1,258 training rows, is done."""
+    monkeypatch.chdir(ROOT)
+    store = Store(tmp_path / "store")
+    with store.run("data", key_parts("data", compose(ROOT), {}), on_wait=print) as partial:
+        write_json(partial.directory / "card.json", {"splits": {"train": {"rows": 1258}}})
+        partial.outputs = {"content_sha256": "c" * 64}
+    return store
+
+
+def planned(store: Store, *overrides: str):
+    return plan([f"store={store.root}", *overrides])
+
+
+def test_lenet5_on_digits(store):
+    found = planned(store)
+    assert found["parameters"] == 61_706
+    assert found["training_rows"] == 1258
+    assert found["steps"] == 40 * 20  # 1258 rows make 19 batches of 64 and one of 42
+    assert found["batch"] == {"global": 64, "per_worker": 32, "workers": 2}
+    assert [s["action"] for s in found["stages"]] == ["reuse", "run", "run", "run", "run"]
+    assert [s["stage"] for s in found["stages"]] == list(STAGES)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_learning_rates_are_the_formula_s(store):
+    curve = planned(store)["learning_rate"]
+    assert [p["step"] for p in curve] == [0, 89, 178, 266, 355, 444, 533, 621, 710, 799]
+    for point in curve:  # 5 % of 800 steps warm up; base rate 0.004
+        step = point["step"]
+        factor = (step + 1) / 40 if step < 40 else 0.5 * (1 + math.cos(math.pi * (step - 40) / 760))
+        assert point["learning_rate"] == pytest.approx(0.004 * factor, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        (["trainer.epochs=3"], 60),
+        (["trainer.batch_size=1258"], 40),
+        (["trainer.batch_size=1257"], 80),
+        (["trainer.max_steps=7"], 7),
+        (["trainer.max_steps=7000"], 800),
+        (["debug=fast"], 4),
+        (["debug=overfit"], 200),
+    ],
+)
+def test_steps_by_hand(store, overrides, steps):
+    assert planned(store, *overrides)["steps"] == steps
+
+
+def test_before_the_data_is_there_its_figures_are_unknown(store):
+    found = planned(store, "data=mnist", "trainer.max_steps=100000")
+    assert (found["training_rows"], found["steps"], found["learning_rate"]) == (None, None, None)
+    assert planned(store, "data=mnist", "debug=overfit")["steps"] == 200  # one batch an epoch, whatever the data
+    assert "known once the data is prepared" in plan_text(found)
+
+
+def test_an_optimizer_s_own_default_rate_is_used(store):
+    found = planned(store, "~optimizer.lr", "schedule=constant", "trainer.max_steps=1")
+    assert found["learning_rate"] == [{"step": 0, "learning_rate": 0.001}]  # torch's AdamW
+
+
+def test_it_runs_nothing(store):
+    before = sorted(p.relative_to(store.root) for p in store.root.rglob("*"))
+    text = plan_text(planned(store))
+    assert sorted(p.relative_to(store.root) for p in store.root.rglob("*")) == before
+    assert "61,706" in text and "trainer.epochs = 40" in text
+
+
+def test_the_list_holds_every_experiment():
+    rows = experiments()
+    assert {"experiment": "cnn/lenet5", "data": "digits"}.items() <= rows[0].items()
+    assert all(row["description"] and row["source"] for row in rows)
+
+
+def test_an_experiment_that_does_not_compose_does_not_hide_the_others(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "dvc.yaml").touch()
+    folder = tmp_path / "conf" / "experiment" / "cnn"
+    (folder / "broken.yaml").write_text((folder / "lenet5.yaml").read_text().replace("epochs:", "epoch:"))
+    monkeypatch.chdir(tmp_path)
+    broken, sound = experiments()
+    assert broken["experiment"] == "cnn/broken" and "unknown key 'trainer.epoch'" in broken["description"]
+    assert sound["experiment"] == "cnn/lenet5"
