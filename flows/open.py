@@ -16,6 +16,8 @@ from flows.project import project_root, require_writable
 from flows.run import PipelineRun
 from flows.store import Store
 
+_CONNECT_SECONDS = 5.0
+
 
 def open_run(
     overrides: Sequence[str],
@@ -51,6 +53,7 @@ def preflight(spec: Spec) -> None:
     require_server()
     if spec.cluster.backend == "ray":
         _require_local_resources(spec.cluster)
+        _require_cluster(spec.cluster.address)
         _require_free_port(spec.cluster.dashboard_port)
 
 
@@ -65,6 +68,21 @@ def _require_local_resources(cluster: ClusterSpec) -> None:
 
             available["GPU"] = float(torch.cuda.device_count())
         require_resources(cluster, available)
+
+
+def _require_cluster(address: str | None) -> None:
+    """Ray itself would look for an absent head for minutes. `auto` is answered by Ray at once."""
+    host, _, port = (address or "").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"no Ray cluster answers: {error}",
+            received=f"cluster.address={address}",
+            mend="start one (`ray start --head`), or choose cluster=local",
+        ) from error
 
 
 def _require_free_port(port: int | None) -> None:

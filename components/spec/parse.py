@@ -107,7 +107,10 @@ def parse(kind: type[T], value: Any, path: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in value:
         if key not in fields:
-            raise UserError(f"unknown key '{_join(path, key)}'{nearest(str(key), fields)}", expected=f"one of: {', '.join(sorted(fields))}")
+            raise UserError(
+                f"unknown key '{_join(path, key)}'{nearest(_join(path, key), [_join(path, f) for f in fields])}",
+                expected=f"one of: {', '.join(sorted(fields))}",
+            )
     hints = typing.get_type_hints(kind)
     arguments = {}
     for name, f in fields.items():

@@ -54,7 +54,10 @@ def check_target(target: Target, path: str, context: tuple[str, ...] = ()) -> No
     free = [n for n in signature.names if n not in context]
     for key, value in target.options.items():
         if key not in free and not signature.open:
-            raise UserError(f"unknown key '{path}.{key}' for {target.name}{nearest(key, free)}", expected=f"one of: {', '.join(free) or '(none)'}")
+            raise UserError(
+                f"unknown key '{path}.{key}' for {target.name}{nearest(f'{path}.{key}', [f'{path}.{n}' for n in free])}",
+                expected=f"one of: {', '.join(free) or '(none)'}",
+            )
         _check_type(signature.annotations.get(key), value, f"{path}.{key}")
         check_finite(value, f"{path}.{key}")
     missing = sorted(signature.required - set(target.options) - set(context))

@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENTS = group_choices(ROOT / "conf", "experiment")
 
 BAD = [  # override, what the message must hold
-    ("trainer.epoch=5", ["unknown key 'trainer.epoch'", "did you mean 'epochs'"]),
-    ("trainer.monitor.metrc=x", ["unknown key 'trainer.monitor.metrc'", "did you mean 'metric'"]),
-    ("+trainer.epoch=5", ["unknown key 'trainer.epoch'", "did you mean 'epochs'"]),
-    ("model.num_clases=3", ["unknown key 'model.num_clases'", "did you mean 'num_classes'"]),
+    ("trainer.epoch=5", ["unknown key 'trainer.epoch'", "did you mean 'trainer.epochs'"]),
+    ("trainer.monitor.metrc=x", ["unknown key 'trainer.monitor.metrc'", "did you mean 'trainer.monitor.metric'"]),
+    ("+trainer.epoch=5", ["unknown key 'trainer.epoch'", "did you mean 'trainer.epochs'"]),
+    ("model.num_clases=3", ["unknown key 'model.num_clases'", "did you mean 'model.num_classes'"]),
     ("optimizer.learning_rate=1", ["unknown key 'optimizer.learning_rate'", "AdamW"]),
     ("experimnt=cnn/lenet5", ["unknown key 'experimnt'", "did you mean 'experiment'"]),
     ("optimzer=sgd", ["unknown key 'optimzer'", "did you mean 'optimizer'"]),

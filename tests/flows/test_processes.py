@@ -30,9 +30,7 @@ def runs(pid: int) -> bool:
 
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_parent_and_child_are_gone_when_it_returns(stubborn):
-    parent = subprocess.Popen(
-        [sys.executable, "-c", FAMILY.format(stubborn=stubborn)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    parent = subprocess.Popen([sys.executable, "-c", FAMILY.format(stubborn=stubborn)], stdout=subprocess.PIPE, text=True, start_new_session=True)
     child = int(parent.stdout.readline())
     assert runs(child)
     started = time.monotonic()

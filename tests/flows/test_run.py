@@ -80,9 +80,7 @@ def test_the_same_command_reuses_everything_at_once(workspace, ran):
     again = workspace.result(*RUN)
     assert time.monotonic() - started < 3.0  # the promise of the README, five times what it takes
     assert {name: stage["status"] for name, stage in again["stages"].items()} == dict.fromkeys(STAGES, "reused")
-    assert {k: again[k] for k in ("run_id", "metrics", "checkpoint", "report")} == {
-        k: ran[k] for k in ("run_id", "metrics", "checkpoint", "report")
-    }
+    assert {k: again[k] for k in ("run_id", "metrics", "checkpoint", "report")} == {k: ran[k] for k in ("run_id", "metrics", "checkpoint", "report")}
 
 
 def test_the_unchanged_command_imports_nothing_heavy(workspace, ran):

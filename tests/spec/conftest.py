@@ -16,7 +16,7 @@ def plain() -> dict[str, Any]:
             "title": "Digits",
             "licence": "CC BY 4.0",
             "homepage": "none",
-            "fetch": {"package": "sklearn", "files": {"digits.csv": "0" * 64}},
+            "fetch": {"package": "sklearn", "archives": {"digits.csv.gz": "sha256:" + "0" * 64}, "files": {"digits.csv": "0" * 64}},
             "prepare": {
                 "_target_": "components.data.sources.digits.read_digits",
                 "classes": ["0", "1"],

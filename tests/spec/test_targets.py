@@ -130,7 +130,7 @@ def test_values_are_held_against_simple_annotations(annotation, fits, refused):
 
 
 def test_unknown_and_missing_options():
-    with pytest.raises(UserError, match=r"unknown key 'model\.in_chanels' .*did you mean 'in_channels'"):
+    with pytest.raises(UserError, match=r"unknown key 'model\.in_chanels' .*did you mean 'model\.in_channels'"):
         check_target(Target(LENET5, {"in_chanels": 3}), "model")
     with pytest.raises(UserError, match=r"missing key 'augment\.train\[0\]\.pixels'"):
         check_target(Target("components.data.transforms.RandomShift"), "augment.train[0]")
