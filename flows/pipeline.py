@@ -6,11 +6,10 @@ and is what deployments name (prefect.yaml).
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow, Task, flow, task
+from prefect import Flow, Task, flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
@@ -19,8 +18,6 @@ from components.errors import UserError
 from flows import stages
 from flows.open import open_run
 from flows.run import PipelineRun
-
-log = logging.getLogger(__name__)
 
 
 def define(opened: PipelineRun | None = None) -> Flow[..., dict[str, Any]]:
@@ -34,6 +31,7 @@ def define(opened: PipelineRun | None = None) -> Flow[..., dict[str, Any]]:
             overrides: Hydra overrides, such as ["experiment=cnn/lenet5", "trainer.epochs=5"].
         """
         with opened or open_run(overrides or [], command=f"prefect deployment, overrides {overrides or []}") as run:
+            _tell_prefect_too(run)
             for name in stages.STAGES:
                 stage_task(run, name)()
             publish(run)
@@ -42,13 +40,23 @@ def define(opened: PipelineRun | None = None) -> Flow[..., dict[str, Any]]:
     return pipeline
 
 
+def _tell_prefect_too(run: PipelineRun) -> None:
+    """Send each line for the person who watches to the flow run's log as well."""
+    show, log = run.announce, get_run_logger()
+
+    def both(line: str) -> None:
+        show(line)
+        log.info(line)
+
+    run.announce = both
+
+
 def stage_task(run: PipelineRun, name: str) -> Task[[], dict[str, Any]]:
     """Make the task of one stage. Only data is tried again: a network can recover; training recovers by itself, the rest is deterministic."""
 
     @task(name=name, cache_policy=NO_CACHE, retries=2 if name == "data" else 0, retry_delay_seconds=5, retry_condition_fn=_may_recover)
     def stage() -> dict[str, Any]:
         result = run.stage(name)
-        log.info("%s %s in %.1f s (%s)", name, result.status, result.seconds, result.why)
         return {"status": result.status, "key": result.key}
 
     return stage

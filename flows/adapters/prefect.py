@@ -7,7 +7,6 @@ with its driver, however that dies (flows/adapters/prefect_server.py).
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -25,7 +24,6 @@ from flows.project import python_command
 _DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # on the terminal our own lines say what happens
 }
 _START_SECONDS = 120.0
@@ -37,7 +35,6 @@ def set_environment() -> None:
     """Set what the user has not set. Must run before Prefect is imported."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("flows").setLevel(logging.INFO)
 
 
 @contextmanager
