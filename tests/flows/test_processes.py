@@ -17,7 +17,8 @@ FAMILY = """
 import signal, subprocess, sys, time
 if {stubborn}:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; {stubborn} and signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"])
+code = "import signal, time; {stubborn} and signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-c", code])
 time.sleep(0.3)
 print(child.pid, flush=True)
 time.sleep(60)
@@ -30,9 +31,7 @@ def runs(pid: int) -> bool:
 
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_parent_and_child_are_gone_when_it_returns(stubborn):
-    parent = subprocess.Popen(
-        [sys.executable, "-c", FAMILY.format(stubborn=stubborn)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    parent = subprocess.Popen([sys.executable, "-c", FAMILY.format(stubborn=stubborn)], stdout=subprocess.PIPE, text=True, start_new_session=True)
     child = int(parent.stdout.readline())
     assert runs(child)
     started = time.monotonic()

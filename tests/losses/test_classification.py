@@ -53,9 +53,7 @@ def test_the_gradient_is_the_numerical_one_in_float64(case, smoothing):
     assert torch.autograd.gradcheck(lambda x: cross_entropy(x, targets, smoothing), logits.double().requires_grad_())
 
 
-@pytest.mark.parametrize(
-    ("given", "computed"), [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)]
-)
+@pytest.mark.parametrize(("given", "computed"), [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)])
 def test_precision(case, given, computed):
     assert cross_entropy(case[0].to(given), case[1]).dtype == computed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -31,7 +32,7 @@ def test_warm_up_is_linear_from_one_part_in_n_and_meets_the_cosine_at_one():
     assert factors[:10] == pytest.approx([n / 10 for n in range(1, 11)])
     assert factors[10] == 1.0
     assert factors[55] == pytest.approx(0.5)  # the middle of the 90 steps that are left
-    assert all(a > b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors[10:]))
 
 
 def test_a_run_may_be_all_warm_up_or_one_step_long():

@@ -141,7 +141,7 @@ def test_unknown_and_missing_options():
 
 def test_context_goes_to_parameters_of_that_name_only_and_cannot_be_given_twice():
     task = Target("components.tasks.classification.Classification")
-    with pytest.raises(UserError, match="unknown key 'task.card'"):
+    with pytest.raises(UserError, match=r"unknown key 'task\.card'"):
         check_target(Target(task.name, {"card": 1}), "task", ("loss", "card"))
     model = build(Target(LENET5, {"num_classes": 3}), card="nobody asks for it", params=[])
     assert isinstance(model, LeNet5) and model.classifier[-1].out_features == 3
