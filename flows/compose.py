@@ -70,7 +70,7 @@ def _refuse_environment_in(overrides: list[str]) -> None:
 def _forced(conf: Path, override: str) -> str:
     """Make `key=value` Hydra's `++key=value`, unless the key is a group.
 
-    Hydra knows only the keys that a file happens to mention, parse_spec knows the schema and the signatures: let it judge, and name the nearest.
+    Hydra knows only the keys that a file happens to mention; parse_spec knows the schema and the signatures: let it judge.
     """
     match = _ASSIGNMENT.match(override)
     return f"++{override}" if match and match[1] not in groups(conf) else override

@@ -159,7 +159,7 @@ class Store:
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what a killed process left half-written, lest it be committed: temporary files, and a manifest that was not renamed into place."""
+    """Remove what a killed process left half-written, lest it be committed: temporary files, a manifest that was not renamed."""
     for path in [*directory.rglob(".tmp-*"), directory / MANIFEST]:
         if path.is_dir():
             shutil.rmtree(path)

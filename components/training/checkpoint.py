@@ -44,7 +44,7 @@ class Checkpoints:
         if final.exists():  # the same step again, after a resume
             shutil.rmtree(final)
         os.replace(temporary, final)
-        # `best` first: killed between the two, a run resumes before this step and makes it again; the other way round `best` would stay behind.
+        # `best` first: killed between the two, a run resumes before this step and makes it again; else `best` would stay behind.
         if best:
             write_text(self.directory / "best", final.name + "\n")
         write_text(self.directory / "last", final.name + "\n")

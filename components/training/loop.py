@@ -104,14 +104,10 @@ class Loop:
                 raise RunError(f"phase '{phase.name}' has nothing to train: every parameter of its network '{phase.network}' is frozen")
 
     def _wrap(self, phase: Phase) -> dict[str, nn.Module]:
-        """The networks as this phase sees them: its own in DDP, the others bare, so that DDP never waits for gradients that do not come.
-
-        DDP's own broadcast of buffers at each forward is off: it would change them between a GAN's two passes through its discriminator,
-        before the backward pass that needs them. `_validate` makes them equal instead.
-        """
+        """The networks as this phase sees them: its own in DDP, the others bare, so that DDP never waits for gradients that do not come."""
         if self.session.world == 1:
             return self.networks
-        own = DistributedDataParallel(self.networks[phase.network], broadcast_buffers=False, gradient_as_bucket_view=True)
+        own = DistributedDataParallel(self.networks[phase.network], gradient_as_bucket_view=True)
         return {**self.networks, phase.network: own}
 
     def run(self) -> dict[str, Any]:

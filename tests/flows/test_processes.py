@@ -17,7 +17,8 @@ FAMILY = """
 import signal, subprocess, sys, time
 if {stubborn}:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; {stubborn} and signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"])
+code = "import signal, time; {stubborn} and signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-c", code])
 time.sleep(0.3)
 print(child.pid, flush=True)
 time.sleep(60)

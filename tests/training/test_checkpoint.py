@@ -1,0 +1,140 @@
+"""Checkpoints are whole or absent, whatever is killed when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from components.errors import UserError
+from components.training.checkpoint import Checkpoints, load_state, load_weights, verify
+from tests.crash import crashes
+
+
+def model_of(step: int) -> nn.Linear:
+    model = nn.Linear(3, 2)
+    nn.init.constant_(model.weight, float(step))
+    return model
+
+
+def save(checkpoints: Checkpoints, step: int, *, best: bool) -> Path:
+    return checkpoints.save(step, model_of(step), {"step": torch.tensor(step)}, {"note": "x"}, best=best)
+
+
+def stands_for(directory: Path | None) -> int | None:
+    """The step of a checkpoint, after looking at everything in it; None for none."""
+    if directory is None:
+        return None
+    meta, model = verify(directory), nn.Linear(3, 2)
+    load_weights(directory, model)
+    assert directory.name == f"step_{meta['step']:08d}" and meta["note"] == "x"
+    assert int(load_state(directory)["step"]) == meta["step"] and bool((model.weight == meta["step"]).all())
+    return meta["step"]
+
+
+def pointers(checkpoints: Checkpoints) -> tuple[int | None, int | None]:
+    return stands_for(checkpoints.path("last")), stands_for(checkpoints.path("best"))
+
+
+def directories(checkpoints: Checkpoints) -> set[str]:
+    return {p.name for p in checkpoints.directory.iterdir() if p.is_dir()}
+
+
+def test_pointers_move_and_what_neither_names_is_deleted(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.path("last") is None and checkpoints.path("best") is None
+    history = []
+    for step, best in ((1, True), (2, False), (3, False), (4, True), (5, False)):
+        assert save(checkpoints, step, best=best) == checkpoints.path("last")
+        history.append((*pointers(checkpoints), len(directories(checkpoints))))
+    assert history == [(1, 1, 1), (2, 1, 2), (3, 1, 2), (4, 4, 1), (5, 4, 2)]
+
+
+def test_the_same_step_again_takes_the_place_of_the_first(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 1, best=True)
+    checkpoints.save(1, model_of(1), {"step": torch.tensor(1)}, {"note": "x", "again": True}, best=True)
+    assert pointers(checkpoints) == (1, 1) and verify(checkpoints.path("last"))["again"] is True
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_killed_at_any_step_of_saving_both_pointers_name_whole_checkpoints_and_the_run_goes_on(tmp_path, best):
+    """`last` is the old one or the new; where it is the old one, saving the same step again (as a resumed run does) ends well."""
+
+    def old_then_new(n: int) -> None:
+        save(Checkpoints(tmp_path / str(n)), 3, best=best)
+
+    for n in range(1, 80):
+        save(Checkpoints(tmp_path / str(n)), 1, best=True)
+        save(Checkpoints(tmp_path / str(n)), 2, best=False)
+    seen = set()
+    for n in crashes(old_then_new):
+        checkpoints = Checkpoints(tmp_path / str(n))
+        last, found_best = pointers(checkpoints)
+        seen.add((last, found_best))
+        # A resumed run that starts from step 3 will not save it again: then `best` must be right already.
+        assert (last, found_best) in ({(2, 1), (2, 3), (3, 3)} if best else {(2, 1), (3, 1)})
+        if last == 2:
+            save(checkpoints, 3, best=best)
+        save(checkpoints, 4, best=False)
+        assert pointers(checkpoints) == (4, 3 if best else 1)
+        assert directories(checkpoints) == {"step_00000004", "step_00000003" if best else "step_00000001"}
+    assert {(2, 1), (3, 3 if best else 1)} <= seen
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda d: flip(d / "model.safetensors"), "model.safetensors is not what was saved"),
+        (lambda d: flip(d / "state.pt"), "state.pt is not what was saved"),
+        (lambda d: (d / "state.pt").write_bytes(b""), "state.pt is not what was saved"),
+        (lambda d: (d / "state.pt").unlink(), "incomplete"),
+        (lambda d: (d / "meta.json").unlink(), "incomplete"),
+        (lambda d: (d / "meta.json").write_text('{"step": 1, "fi'), "meta.json cannot be read"),
+        (lambda d: (d / "meta.json").write_text('{"step": 1}'), "meta.json cannot be read"),
+        (lambda d: (d / "meta.json").write_bytes(b"\xff\xfe"), "meta.json cannot be read"),
+    ],
+)
+def test_damage_is_the_user_s_to_mend_and_says_how(tmp_path, damage, told):
+    directory = save(Checkpoints(tmp_path), 1, best=True)
+    damage(directory)
+    with pytest.raises(UserError, match=told) as caught:
+        verify(directory)
+    assert "delete the stage's directory" in str(caught.value)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    directory = save(Checkpoints(tmp_path), 1, best=True)
+    for other in (nn.Linear(4, 2), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))):
+        with pytest.raises(UserError, match="does not fit the model"):
+            load_weights(directory, other)
+
+
+def test_tied_half_and_integer_weights_go_round(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3).bfloat16())
+    model.append(nn.Linear(3, 3))
+    model[3].weight = model[0].weight  # tied, as an embedding with the last layer of a language model
+    model[1](torch.randn(4, 3))
+    directory = Checkpoints(tmp_path).save(1, model, {}, {}, best=True)
+    other = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3).bfloat16(), nn.Linear(3, 3))
+    other[3].weight = other[0].weight
+    load_weights(directory, other)
+    for (name, saved), loaded in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(saved, loaded) and saved.dtype == loaded.dtype, name
+    assert other[3].weight is other[0].weight
+
+
+def test_state_is_data_not_code(tmp_path):
+    """An object of a class of its own would be code to run on loading."""
+    directory = Checkpoints(tmp_path).save(1, model_of(1), {"task": UserError}, {}, best=True)
+    with pytest.raises(Exception, match="weights_only"):
+        load_state(directory)
