@@ -39,7 +39,13 @@ def definition() -> DataSpec:
             "homepage": "none",
             "num_classes": 3,
             "fetch": {"package": "sklearn", "archives": {}, "files": {}},
-            "prepare": {"_target_": "components.data.sources.digits.read_digits"},
+            "prepare": {
+                "_target_": "components.data.sources.digits.read_digits",
+                "classes": ["never", "read"],
+                "test_fraction": 0.2,
+                "validation_fraction": 0.1,
+                "seed": 0,
+            },
         }
     )
 

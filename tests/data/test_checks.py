@@ -12,6 +12,7 @@ from PIL import Image
 from components.data.card import write_card
 from components.data.checks import check
 from components.errors import UserError
+from components.spec.schema import CheckSpec
 
 
 def failed(result):
@@ -20,7 +21,7 @@ def failed(result):
 
 def test_sound_data_pass_every_check(write, splits, tmp_path):
     directory, card = write(splits)
-    result = check(directory, {}, tmp_path)
+    result = check(directory, CheckSpec(), tmp_path)
     assert failed(result) == set() and len(result["checks"]) > 10
     assert result["data"] == card.content_sha256
     assert result["splits"] == {"train": 60, "validation": 30, "test": 30}
@@ -105,7 +106,7 @@ def test_a_planted_fault_stops_with_its_name_and_numbers(write, splits, tmp_path
     plant(splits)
     directory, _ = write(splits)
     with pytest.raises(UserError, match=message):
-        check(directory, {}, tmp_path)
+        check(directory, CheckSpec(), tmp_path)
     assert failed(json.loads((tmp_path / "check.json").read_text())) and (tmp_path / "sheet.png").is_file()  # to look into
 
 
@@ -114,14 +115,14 @@ def test_statistics_that_are_not_the_training_splits_are_a_fault(write, splits, 
     other = dataclasses.replace(card.statistics["inputs"], mean=(card.statistics["inputs"].mean[0] * 1.001,))
     write_card(directory, dataclasses.replace(card, statistics={"inputs": other}))
     with pytest.raises(UserError, match=r"normalisation \(inputs\): card: mean .*; training split: mean"):
-        check(directory, {}, tmp_path)
+        check(directory, CheckSpec(), tmp_path)
 
 
 def test_a_card_without_statistics_is_a_fault(write, splits, tmp_path):
     directory, card = write(splits)
     write_card(directory, dataclasses.replace(card, statistics={}))
     with pytest.raises(UserError, match=r"normalisation \(inputs\): card: no statistics"):
-        check(directory, {}, tmp_path)
+        check(directory, CheckSpec(), tmp_path)
 
 
 def test_all_faults_are_told_at_once(write, splits, tmp_path):
@@ -130,29 +131,24 @@ def test_all_faults_are_told_at_once(write, splits, tmp_path):
     imbalance(splits)
     directory, _ = write(splits)
     with pytest.raises(UserError, match="failed 3 of") as raised:
-        check(directory, {}, tmp_path)
+        check(directory, CheckSpec(), tmp_path)
     assert all(name in str(raised.value) for name in ("label range", "leakage", "label balance"))
 
 
 def test_a_limit_can_be_raised(write, splits, tmp_path):
     test_row_in_training(splits)
     imbalance(splits)
-    check(write(splits)[0], {"max_leak_fraction": 0.04, "max_imbalance": 11}, tmp_path)
+    check(write(splits)[0], CheckSpec(max_leak_fraction=0.04, max_imbalance=11), tmp_path)
 
 
 def test_duplicates_inside_a_split_only_warn(write, splits, tmp_path):
     splits["train"]["inputs"][5] = splits["train"]["inputs"][6]
-    assert failed(check(write(splits)[0], {}, tmp_path)) == {("duplicates (train)", "warning")}
+    assert failed(check(write(splits)[0], CheckSpec(), tmp_path)) == {("duplicates (train)", "warning")}
 
 
 def test_a_class_that_only_the_test_split_lacks_warns(write, splits, tmp_path):
     splits["test"]["targets"][splits["test"]["targets"] == 1] = 0
-    assert failed(check(write(splits)[0], {}, tmp_path)) == {("class coverage (targets, test)", "warning")}
-
-
-def test_an_unknown_option_is_told(write, splits, tmp_path):
-    with pytest.raises(UserError, match=r"unknown key 'check\.max_leak', did you mean 'max_leak_fraction'"):
-        check(write(splits)[0], {"max_leak": 0.1}, tmp_path)
+    assert failed(check(write(splits)[0], CheckSpec(), tmp_path)) == {("class coverage (targets, test)", "warning")}
 
 
 def test_a_corrupted_shard_is_named_before_anything_is_written(write, splits, tmp_path):
@@ -160,7 +156,7 @@ def test_a_corrupted_shard_is_named_before_anything_is_written(write, splits, tm
     path = directory / "test-00000.targets.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(UserError, match=r"shard test-00000\.targets\.npy is corrupted"):
-        check(directory, {}, tmp_path)
+        check(directory, CheckSpec(), tmp_path)
     assert not (tmp_path / "check.json").exists()
 
 
@@ -169,7 +165,7 @@ def test_the_sheet_shows_the_samples_in_the_order_of_their_classes(write, splits
     noise = splits["train"]["inputs"] % 10
     splits["train"]["inputs"] = noise + shades[splits["train"]["targets"]][:, None, None, None]
     directory, _ = write(splits)
-    check(directory, {"sheet_rows": 2, "sheet_columns": 3}, tmp_path)
+    check(directory, CheckSpec(sheet_rows=2, sheet_columns=3), tmp_path)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("L")).astype(int)
     # Cells of 96 pixels, 108 apart, from (24, 74): one class a column, dark to light.
     means = [[sheet[74 + r * 130 :][:96, 24 + c * 108 :][:, :96].mean() for c in range(3)] for r in range(2)]
@@ -180,5 +176,5 @@ def test_the_sheet_shows_the_samples_in_the_order_of_their_classes(write, splits
 def test_a_set_without_images_gets_a_sheet_too(write, splits, tmp_path):
     for split in splits.values():
         split["inputs"] = split["inputs"].reshape(-1, 20)
-    check(write(splits)[0], {}, tmp_path)
+    check(write(splits)[0], CheckSpec(), tmp_path)
     assert Image.open(tmp_path / "sheet.png").size[0] >= 720

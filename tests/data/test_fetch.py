@@ -50,7 +50,7 @@ def plan(base_url, folder, mirror_folder=None):
     mirror = {}
     if mirror_folder is not None:
         mirror = {"rows.zip": "sha256:" + hashlib.sha256((mirror_folder / "rows.zip").read_bytes()).hexdigest()}
-    return FetchSpec({"rows": hashlib.sha256(CONTENT).hexdigest()}, checksum, mirror, base_url)
+    return FetchSpec({"rows": hashlib.sha256(CONTENT).hexdigest()}, checksum, base_url=base_url, mirror=mirror)
 
 
 def test_the_origin_is_downloaded_and_unpacked(origin, tmp_path):

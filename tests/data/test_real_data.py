@@ -16,6 +16,7 @@ from components.data.fetch import fetch
 from components.data.params import read_yaml
 from components.data.prepare import prepare
 from components.spec.parse import parse_data
+from components.spec.schema import CheckSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,13 +53,13 @@ def test_mnist_is_mnist(prepared, mirror):
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_the_real_sets_pass_every_check_without_a_warning(prepared, mirror, name, tmp_path):
-    result = check(prepared(name, mirror)[1], {}, tmp_path)
+    result = check(prepared(name, mirror)[1], CheckSpec(), tmp_path)
     assert [finding for finding in result["checks"] if not finding["passed"]] == []
     assert json.loads((tmp_path / "check.json").read_text()) == result
 
 
 def test_fashion_mnist_is_balanced(prepared, mirror, tmp_path):
-    result = check(prepared("fashion_mnist", mirror)[1], {}, tmp_path)
+    result = check(prepared("fashion_mnist", mirror)[1], CheckSpec(), tmp_path)
     assert result["classes"]["targets"] == {"train": [5500] * 10, "validation": [500] * 10, "test": [1000] * 10}
 
 

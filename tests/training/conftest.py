@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from components.data.definition import parse_definition
 
 from components.data.card import Column
 from components.data.columns import SourceData
 from components.data.prepare import write_data_set
-from components.spec.parse import to_plain
+from components.spec.parse import parse_data, to_plain
 from flows.compose import compose
 from tests.training.group import Group
 
@@ -33,7 +32,7 @@ def data(tmp_path_factory) -> Path:
             inputs[row, 0, 2 * target : 2 * target + 3] += 100
         splits[name] = {"inputs": inputs.astype(np.uint8), "targets": targets}
     columns = {"inputs": Column("uint8", (1, 8, 8)), "targets": Column("int64", classes=("top", "middle", "bottom"))}
-    definition = parse_definition(
+    definition = parse_data(
         {
             "name": "stripes",
             "title": "Stripes",
@@ -41,7 +40,13 @@ def data(tmp_path_factory) -> Path:
             "homepage": "none",
             "num_classes": 3,
             "fetch": {"package": "sklearn", "archives": {}, "files": {}},
-            "prepare": {"_target_": "components.data.sources.digits.read_digits"},
+            "prepare": {
+                "_target_": "components.data.sources.digits.read_digits",
+                "classes": ["never", "read"],
+                "test_fraction": 0.2,
+                "validation_fraction": 0.1,
+                "seed": 0,
+            },
         }
     )
     directory = tmp_path_factory.mktemp("data") / "stripes"
