@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from components.files import digest
+from components.files import digest, sha256_file
 from components.spec.parse import to_plain
 from components.spec.schema import Spec
+from components.spec.targets import module_source
 from flows.code import fingerprint
 from flows.store import Manifest, Store
 
@@ -98,8 +99,16 @@ def _code(stage: str, spec: Spec) -> dict[str, str]:
         "train": [spec.model, spec.task, spec.loss, spec.optimizer, spec.schedule, *spec.augment.train, *spec.augment.always],
         "evaluate": [spec.model, spec.task, spec.loss, *spec.augment.always],
     }.get(stage, [])
-    found = fingerprint([*_ENTRY_MODULES[stage], *(t.name.rpartition(".")[0] for t in targets)])
+    found = _templates() if stage == "report" else {}
+    found |= fingerprint([*_ENTRY_MODULES[stage], *(t.name.rpartition(".")[0] for t in targets)])
     return {m: h for m, h in found.items() if not any(m == name or m.startswith(f"{name}.") for name in _IRRELEVANT)}
+
+
+def _templates() -> dict[str, str]:
+    """The report's page is code too, though not Python."""
+    page = module_source("components.reporting.page")
+    assert page is not None
+    return {f"templates/{p.name}": sha256_file(p)[:16] for p in sorted((page.parent / "templates").iterdir())}
 
 
 def decide(spec: Spec, store: Store) -> list[Decision]:

@@ -287,12 +287,15 @@ class Loop:
     def _summary(self) -> dict[str, Any]:
         progress, monitor = self.progress, self.spec.trainer.monitor
         busy = progress.spent["data_wait"] + progress.spent["forward_backward"]
+        epochs, rest = divmod(progress.step, self.steps_per_epoch)
+        rows = min(self.training.rows, self.steps_per_epoch * self.spec.trainer.batch_size)  # the last batch of an epoch may be short
+        samples = epochs * rows + rest * self.spec.trainer.batch_size
         return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "steps": progress.step,
             "epochs": progress.epoch,
             "workers": self.session.world,
-            "samples_per_second": progress.step * self.spec.trainer.batch_size / busy if busy else 0.0,
+            "samples_per_second": samples / busy if busy else 0.0,
             "seconds": {"total": progress.seconds, **progress.spent},
             "best": {"metric": monitor.metric, "value": progress.best_value, "step": progress.best_step},
             "stopped": progress.stopped,

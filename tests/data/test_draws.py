@@ -46,7 +46,7 @@ def test_names_are_streams_of_their_own():
 def test_uniform_is_uniform_over_samples_and_over_positions():
     over_samples, over_positions = Draws(0, 0, IDS).uniform("x"), Draws(0, 0, torch.tensor([5])).uniform("x", 20_000)[0]
     for values in (over_samples, over_positions):
-        assert values.dtype == torch.float32 and 0 <= values.min() and values.max() < 1
+        assert values.dtype == torch.float32 and values.min() >= 0 and values.max() < 1
         assert stats.kstest(values.numpy(), "uniform").pvalue > 1e-3
 
 

@@ -66,7 +66,7 @@ def test_a_batch_that_does_not_fit_is_refused_at_once(batch_size, world, message
 @pytest.mark.parametrize("world", [1, 2, 3, 20])
 def test_evaluation_deals_the_same_whole_batches_to_any_number_of_ranks(world):
     dealt = [list(evaluation_batches(ROWS, 50, rank, world)) for rank in range(world)]
-    in_order = sorted((batch.tolist() for batches in dealt for batch in batches))
+    in_order = sorted(batch.tolist() for batches in dealt for batch in batches)
     assert in_order == [list(range(first, min(first + 50, ROWS))) for first in range(0, ROWS, 50)]
     assert all(batch[0] // 50 % world == rank for rank, batches in enumerate(dealt) for batch in batches)
 
