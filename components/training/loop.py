@@ -10,6 +10,7 @@ import functools
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -185,11 +186,10 @@ class Loop:
                 group["lr"] = rate * self.factor(self.progress.step)
             self._freeze_all_but(phase)
             counts = self._global_counts(self.task.counts(batch, context), weight)
-            with torch.autocast(
-                self.session.device.type, _AUTOCAST.get(self.spec.trainer.precision), enabled=self.spec.trainer.precision in _AUTOCAST
-            ):
+            with self._autocast():
                 sums = self.task.losses(self.wrapped[phase.name], batch, context)
-            share = torch.stack([sums[k] / counts[k] for k in sums]).sum()
+            terms = [sums[k] / counts[k] for k in sums]
+            share = terms[0] if len(terms) == 1 else torch.stack(terms).sum()
             loss = share if self.session.world == 1 else share * (weight * self.session.world)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             if self.spec.trainer.clip_norm is not None:
@@ -198,9 +198,13 @@ class Loop:
             self.scaler.step(optimizer)
             self.scaler.update()
             optimizer.zero_grad(set_to_none=True)
-            self._logged_loss += share.detach() * weight
+            self._logged_loss += share.detach() if weight == 1.0 else share.detach() * weight
         self.progress.step += 1
         return norm
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        dtype = _AUTOCAST.get(self.spec.trainer.precision)
+        return nullcontext() if dtype is None else torch.autocast(self.session.device.type, dtype)
 
     def _freeze_all_but(self, phase: Phase) -> None:
         """Only a phase's own network takes gradients, but for what its author froze; with one network there is nothing to freeze."""
@@ -211,6 +215,8 @@ class Loop:
 
     def _global_counts(self, counts: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
         """Sum the terms' denominators over the ranks; a term that counts nothing divides by one (one that counts .5 of a weight, by .5)."""
+        if self.session.world == 1:  # nothing to exchange: a training step is not the place for idle tensor arithmetic
+            return {k: torch.where(v == 0, 1.0, v) for k, v in counts.items()}
         summed = sum_over_ranks(self.session, torch.stack(list(counts.values())) * weight)
         return dict(zip(counts, torch.where(summed == 0, 1.0, summed), strict=True))
 
