@@ -39,6 +39,13 @@ class ShardDataset:
             require_sizes(directory, shard.files)
         self._starts = np.cumsum([0, *[shard.rows for shard in record.shards]])
         self._shards = [self._open(number, shard.rows) for number, shard in enumerate(record.shards)]
+        self._whole = self._as_tensors()
+
+    def _as_tensors(self) -> dict[str, torch.Tensor] | None:
+        """The columns as tensors over the mapped files, where one gather a column serves: a single shard of dense columns."""
+        if len(self._shards) != 1 or any(column.ragged for column in self.card.columns.values()):
+            return None
+        return {name: torch.from_numpy(column) for name, column in self._shards[0].items()}
 
     def __len__(self) -> int:
         return self.rows
@@ -60,13 +67,16 @@ class ShardDataset:
         Raises:
             IndexError: a row number outside the split.
         """
+        rows = torch.from_numpy(np.array(indices, dtype=np.int64))
+        if self._whole is not None:
+            return {**{name: column.index_select(0, rows) for name, column in self._whole.items()}, "sample_id": rows}
         batch: dict[str, torch.Tensor] = {}
         for name, column in self.columns(indices).items():
             if isinstance(column, Ragged):
                 batch[name], batch[f"{name}.offsets"] = torch.from_numpy(column.values), torch.from_numpy(column.offsets)
             else:
                 batch[name] = torch.from_numpy(column)
-        batch["sample_id"] = torch.from_numpy(np.array(indices, dtype=np.int64))
+        batch["sample_id"] = rows
         return batch
 
     def columns(self, indices: Indices) -> dict[str, Array | Ragged]:
@@ -74,8 +84,6 @@ class ShardDataset:
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) and indices.view(np.uint64).max() >= self.rows:  # as unsigned, a negative number is a huge one
             raise IndexError(f"row numbers {indices.min()} to {indices.max()} of a split with {self.rows} rows")
-        if len(self._shards) == 1:  # the common case, in the hot path of small models
-            return {name: self._gather(name, column, np.zeros_like(indices), indices) for name, column in self.card.columns.items()}
         owners = np.searchsorted(self._starts, indices, side="right") - 1
         local = indices - self._starts[owners]
         return {name: self._gather(name, column, owners, local) for name, column in self.card.columns.items()}
@@ -131,7 +139,7 @@ class ShardDataset:
 
     def _map(self, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
         try:
-            mapped = np.load(self.directory / name, mmap_mode="r", allow_pickle=False)
+            mapped = np.load(self.directory / name, mmap_mode="c", allow_pickle=False)  # copy on write: torch takes it, the file stays
         except (ValueError, EOFError, OSError) as error:
             raise UserError(f"shard {name} is corrupted: {error}", received=self.directory / name, mend="prepare the data set again") from error
         if (mapped.dtype.name, mapped.shape) != (dtype, shape):

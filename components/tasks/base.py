@@ -44,8 +44,9 @@ class Task(ABC):
         return {"model": model}
 
     @abstractmethod
-    def counts(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
-        """Return the denominator of each loss term, a scalar tensor, from the batch alone (no forward pass)."""
+    def counts(self, batch: Batch, context: StepContext) -> dict[str, Tensor | float]:
+        """Return the denominator of each loss term from the batch alone (no forward pass): a number, or a scalar tensor where a number
+        would have to be fetched from the device."""
 
     @abstractmethod
     def losses(self, networks: Networks, batch: Batch, context: StepContext) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from components.data.card import Card
@@ -23,9 +22,9 @@ class Classification(Task):
         self.loss = loss
         self.class_names = card.classes("targets")
 
-    def counts(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
+    def counts(self, batch: Batch, context: StepContext) -> dict[str, Tensor | float]:
         """One term, `loss`, over the number of samples."""
-        return {"loss": torch.tensor(float(len(batch["targets"])))}
+        return {"loss": float(len(batch["targets"]))}
 
     def losses(self, networks: Networks, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """Sum of the loss over the batch."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -213,11 +213,12 @@ class Loop:
                 for parameter in parameters:
                     parameter.requires_grad_(name == phase.network)
 
-    def _global_counts(self, counts: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+    def _global_counts(self, counts: dict[str, Tensor | float], weight: float) -> Mapping[str, Tensor | float]:
         """Sum the terms' denominators over the ranks; a term that counts nothing divides by one (one that counts .5 of a weight, by .5)."""
-        if self.session.world == 1:  # nothing to exchange: a training step is not the place for idle tensor arithmetic
-            return {k: torch.where(v == 0, 1.0, v) for k, v in counts.items()}
-        summed = sum_over_ranks(self.session, torch.stack(list(counts.values())) * weight)
+        if self.session.world == 1:
+            return {k: torch.where(v == 0, 1.0, v) if isinstance(v, Tensor) else v or 1.0 for k, v in counts.items()}
+        own = torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self.session.device) for v in counts.values()])
+        summed = sum_over_ranks(self.session, own * weight)
         return dict(zip(counts, torch.where(summed == 0, 1.0, summed), strict=True))
 
     def _log_step(self, total: float, steps: int, started: float, gradient_norm: Tensor | None) -> tuple[float, int]:

@@ -126,7 +126,7 @@ def poisoned(spec: Any, card: Any, session: Session) -> tuple[nn.Module, Task]:
 class Weighted(Classification):
     """Two terms with denominators of their own: samples weigh a quarter; and samples of class 2, of which a batch may have none."""
 
-    def counts(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
+    def counts(self, batch: Batch, context: StepContext) -> dict[str, Tensor | float]:
         return {"all": 0.25 * super().counts(batch, context)["loss"], "rare": (batch["targets"] == 2).sum()}
 
     def losses(self, networks: Networks, batch: Batch, context: StepContext) -> dict[str, Tensor]:
@@ -177,7 +177,7 @@ class GanTask(Task):
     def split(self, model: nn.Module) -> dict[str, nn.Module]:
         return {"generator": model.generator, "discriminator": model.discriminator}  # type: ignore[dict-item]
 
-    def counts(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
+    def counts(self, batch: Batch, context: StepContext) -> dict[str, Tensor | float]:
         return {"loss": torch.tensor(float(len(batch["inputs"])))}
 
     def losses(self, networks: Networks, batch: Batch, context: StepContext) -> dict[str, Tensor]:
