@@ -44,6 +44,7 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(channel_shape))
 
     def forward(self, batch: Batch, draws: Draws) -> Batch:
+        """`(B, C, ...) -> (B, C, ...)` float32 in the column; the rest of the batch as it is."""
         return {**batch, self.column: (batch[self.column].to(torch.float32) - self.mean) / self.std}
 
 
@@ -60,6 +61,7 @@ class Resize(nn.Module):
         self.size, self.column = size, column
 
     def forward(self, batch: Batch, draws: Draws) -> Batch:
+        """`(B, C, H, W) -> (B, C, size, size)` float32."""
         images = batch[self.column].to(torch.float32)
         resized = F.interpolate(images, size=(self.size, self.size), mode="bilinear", align_corners=False)
         return {**batch, self.column: resized}
@@ -80,6 +82,7 @@ class RandomShift(nn.Module):
         self.pixels, self.column = pixels, column
 
     def forward(self, batch: Batch, draws: Draws) -> Batch:
+        """`(B, C, H, W) -> (B, C, H, W)` float32, each image moved by its own draw."""
         offsets = draws.integers("random_shift", -self.pixels, self.pixels + 1, 2)
         return {**batch, self.column: shift(batch[self.column].to(torch.float32), offsets, self.pixels)}
 
