@@ -16,7 +16,7 @@ from components.errors import RunError, UserError
 _EPILOG = """\
 examples:
   modelyard list                                          what can be trained
-  modelyard plan experiment=cnn/lenet5 data=mnist         what would run, and how long; runs nothing
+  modelyard plan experiment=cnn/lenet5 data=mnist         what would run and why; runs nothing
   modelyard run                                           LeNet-5 on scikit-learn's digits, two Ray workers
   modelyard run data=fashion_mnist trainer.epochs=5       another data set, another length
   modelyard run cluster=inline debug=fast                 a few steps of every stage, in one process

@@ -134,10 +134,17 @@ def explain(stage: str, parts: dict[str, Any], store: Store, experiment: str) ->
         return "never ran for this experiment"
     old, new = _flat(before), _flat(parts)
     changes = [
-        f"{k.partition('.')[2]}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)
+        f"{k.partition('.')[2]}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}"
+        for k in sorted({*old, *new}, key=_telling)
+        if old.get(k) != new.get(k)
     ]
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     return "; ".join(changes[:3]) + more if changes else "its files were missing or damaged"
+
+
+def _telling(key: str) -> tuple[bool, int, str]:
+    """Sort key: what somebody configured before what follows from it, short names (data.name) before long ones."""
+    return not key.startswith("config."), key.count("."), key
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
