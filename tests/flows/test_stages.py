@@ -140,7 +140,7 @@ def test_why_names_three_changes_and_counts_the_rest(tmp_path):
     run_all(store, [])
     spec = compose(ROOT, ["trainer.epochs=1", "trainer.batch_size=2", "optimizer.lr=3", "optimizer.weight_decay=4", "seed=5"])
     why = explain("train", key_parts("train", spec, manifests()), store, "cnn/lenet5")
-    assert why == "optimizer.lr: 0.004 -> 3; optimizer.weight_decay: 0.01 -> 4; seed: 0 -> 5 and 2 more"
+    assert why == "seed: 0 -> 5; optimizer.lr: 0.004 -> 3; optimizer.weight_decay: 0.01 -> 4 and 2 more"
     added = compose(ROOT, ["trainer.max_steps=9"])
     assert explain("train", key_parts("train", added, manifests()), store, "cnn/lenet5") == "trainer.max_steps: None -> 9"
     other_code = key_parts("train", compose(ROOT), manifests())
