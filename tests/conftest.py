@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -17,6 +18,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MIRROR = Path(os.environ.get("MODELYARD_DATA_MIRROR", ROOT.parent / "shared" / "datasets"))
+
+
+def pytest_configure() -> None:
+    """Started by a shell's `&`, SIGINT is ignored here and in every child; the tests press Ctrl-C, so it must not be."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass

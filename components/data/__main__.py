@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("stage", choices=["fetch", "prepare"])
     parser.add_argument("key", help="a key of `data` in params.yaml")
     chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
     try:
         print(run_stage(chosen.stage, chosen.key, Path.cwd()), file=sys.stderr)
     except UserError as error:
