@@ -65,7 +65,9 @@ def test_the_manifest_holds_the_hash_of_every_file(ran):
 def test_wandb_followed_offline_as_one_run(workspace, ran):
     """W&B's own tool reads the offline file: the history is the journal's, the group is the pipeline run."""
     (file,) = (workspace.root / "store" / "runs" / ran["run_id"] / "wandb").glob("offline-run-*/*.wandb")
-    printed = subprocess.run(["wandb", "leet", "inspect", "--json", str(file.parent)], capture_output=True, text=True, env=workspace.env)
+    printed = subprocess.run(
+        [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file.parent)], capture_output=True, text=True, env=workspace.env
+    )
     assert printed.returncode == 0, printed.stderr
     text = printed.stdout
     assert ran["run_id"] in text
