@@ -13,8 +13,8 @@ import pytest
 from components.data.card import Card, Column
 from components.data.columns import SourceData
 from components.data.prepare import write_data_set
-from components.spec.parse import parse_data
 from components.spec.schema import DataSpec
+from tests.synthetic import synthetic_definition
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -31,23 +31,7 @@ def mirror() -> Path:
 @pytest.fixture
 def definition() -> DataSpec:
     """Of the synthetic set; its reader exists but is not called."""
-    return parse_data(
-        {
-            "name": "pets",
-            "title": "Pets",
-            "licence": "none",
-            "homepage": "none",
-            "num_classes": 3,
-            "fetch": {"package": "sklearn", "archives": {}, "files": {}},
-            "prepare": {
-                "_target_": "components.data.sources.digits.read_digits",
-                "classes": ["never", "read"],
-                "test_fraction": 0.2,
-                "validation_fraction": 0.1,
-                "seed": 0,
-            },
-        }
-    )
+    return synthetic_definition("pets")
 
 
 @pytest.fixture

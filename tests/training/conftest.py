@@ -12,8 +12,9 @@ import pytest
 from components.data.card import Column
 from components.data.columns import SourceData
 from components.data.prepare import write_data_set
-from components.spec.parse import parse_data, to_plain
+from components.spec.parse import to_plain
 from flows.compose import compose
+from tests.synthetic import synthetic_definition
 from tests.training.group import Group
 
 ROOT = Path(__file__).parents[2]
@@ -32,23 +33,7 @@ def data(tmp_path_factory) -> Path:
             inputs[row, 0, 2 * target : 2 * target + 3] += 100
         splits[name] = {"inputs": inputs.astype(np.uint8), "targets": targets}
     columns = {"inputs": Column("uint8", (1, 8, 8)), "targets": Column("int64", classes=("top", "middle", "bottom"))}
-    definition = parse_data(
-        {
-            "name": "stripes",
-            "title": "Stripes",
-            "licence": "none",
-            "homepage": "none",
-            "num_classes": 3,
-            "fetch": {"package": "sklearn", "archives": {}, "files": {}},
-            "prepare": {
-                "_target_": "components.data.sources.digits.read_digits",
-                "classes": ["never", "read"],
-                "test_fraction": 0.2,
-                "validation_fraction": 0.1,
-                "seed": 0,
-            },
-        }
-    )
+    definition = synthetic_definition("stripes")
     directory = tmp_path_factory.mktemp("data") / "stripes"
     write_data_set(definition, SourceData(columns, splits), {}, directory)
     return directory
