@@ -58,7 +58,7 @@ def _ours(project: Path, home: Path, epochs: int) -> dict[str, float]:
         (project / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     environment = {**os.environ, "PREFECT_HOME": str(home)}
-    command = [sys.executable, "-m", "flows", "run", f"trainer.epochs={epochs}", "trainer.log_every_steps=1", "--json"]
+    command = [sys.executable, "-m", "flows", "run", f"trainer.duration={epochs}ep", "trainer.log_every_steps=1", "--json"]
     started = time.time()
     process = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     first_step = _first_step(project, process) - started

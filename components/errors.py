@@ -45,6 +45,10 @@ class RunError(RuntimeError):
     """A run that failed though its input was good (a worker died, a loss became non-finite)."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked a run to leave, and it has saved where it stood. A KeyboardInterrupt, so that no `except Exception` takes it for a fault."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ", did you mean 'x'?" for the closest known name, or nothing when none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

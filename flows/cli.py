@@ -17,13 +17,15 @@ _EPILOG = """\
 examples:
   modelyard list                                          what can be trained
   modelyard plan experiment=cnn/lenet5 data=mnist         what would run and why; runs nothing
+  modelyard doctor experiment=cnn/lenet5                  the checks before training: does it learn, are data and loss sound
+  modelyard find lr                                       the learning rate range test; `find batch`: the batch size
   modelyard run                                           LeNet-5 on scikit-learn's digits, two Ray workers
-  modelyard run data=fashion_mnist trainer.epochs=5       another data set, another length
+  modelyard run data=fashion_mnist trainer.duration=5ep   another data set, another length
   modelyard run cluster=inline debug=fast                 a few steps of every stage, in one process
   modelyard run cluster=ray cluster.workers=8             on a running Ray cluster, one GPU a worker
 
 Overrides are Hydra's: group=value chooses a file under conf/, dotted.key=value sets a value.
-Exit codes: 0 done, 1 a run failed, 2 the input was wrong, 130 interrupted (the same command continues).
+Exit codes: 0 done, 1 a run or a check failed, 2 the input was wrong, 130 interrupted (the same command continues).
 """
 
 
@@ -39,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(options, f"error: {error}", 2)
     except RunError as error:
         return _fail(options, f"failed: {error}", 1)
-    except KeyboardInterrupt:
-        return _fail(options, "interrupted: the same command continues where it stopped", 130)
+    except KeyboardInterrupt as error:
+        return _fail(options, f"{error or 'interrupted'}: the same command continues where it stopped", 130)
 
 
 def _fail(options: argparse.Namespace, message: str, code: int) -> int:
@@ -65,10 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, text in (
         ("run", _run, "run the pipeline: data, check, train, evaluate, report; what is unchanged is reused"),
         ("plan", _plan, "show what would run and why, steps, parameters, learning rates, disk; runs nothing"),
+        ("doctor", _doctor, "check a system before it is trained; exit code 1 when a check failed"),
+        ("find", _find, "find the learning rate (lr) or the batch size (batch); changes nothing"),
         ("list", _list, "list the experiments"),
     ):
         command = commands.add_parser(name, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
         command.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout; everything else goes to stderr")
+        if name == "find":
+            command.add_argument("what", choices=("lr", "batch"), help="what to find")
         if name != "list":
             command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=value or dotted.key=value")
         command.set_defaults(command=function)
@@ -124,6 +130,25 @@ def _plan(options: argparse.Namespace) -> int:
 
     found = plan(options.overrides)
     print(json.dumps(found) if options.json else plan_text(found), flush=True)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from flows.examine import doctor_text, examine
+    from flows.progress import terminal
+
+    result = examine("doctor", options.overrides, terminal(json=options.json).line)
+    print(json.dumps(result) if options.json else doctor_text(result), flush=True)
+    return 1 if result["failed"] else 0
+
+
+def _find(options: argparse.Namespace) -> int:
+    from flows.examine import examine, found_text
+    from flows.progress import terminal
+
+    function = {"lr": "find_learning_rate", "batch": "find_batch_size"}[options.what]
+    result = examine(function, options.overrides, terminal(json=options.json).line)
+    print(json.dumps(result) if options.json else found_text(result), flush=True)
     return 0
 
 

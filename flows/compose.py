@@ -21,7 +21,7 @@ def compose(root: Path, overrides: list[str] | tuple[str, ...] = ()) -> Spec:
 
     Args:
         root: the project's folder; its conf/ is read.
-        overrides: such as `experiment=cnn/lenet5`, `trainer.epochs=5`.
+        overrides: such as `experiment=cnn/lenet5`, `trainer.duration=5ep`.
 
     Raises:
         UserError: a malformed override, an unknown group, value or key, a wrong type, an unresolved interpolation.

@@ -28,7 +28,7 @@ def define(opened: PipelineRun | None = None) -> Flow[..., dict[str, Any]]:
         """Take a data version and a configuration to a trained, evaluated and reported model.
 
         Args:
-            overrides: Hydra overrides, such as ["experiment=cnn/lenet5", "trainer.epochs=5"].
+            overrides: Hydra overrides, such as ["experiment=cnn/lenet5", "trainer.duration=5ep"].
         """
         with opened or open_run(overrides or [], command=f"prefect deployment, overrides {overrides or []}") as run:
             _tell_prefect_too(run)

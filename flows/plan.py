@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 from dataclasses import asdict
@@ -11,16 +10,18 @@ from typing import Any
 
 from components.errors import UserError
 from components.files import read_json
+from components.optim.schedules import bind
 from components.spec.parse import to_plain
 from components.spec.schema import Spec
 from components.spec.targets import build, resolve
+from components.training.lengths import Lengths, lengths
 from flows import stages
 from flows.compose import compose, group_choices
 from flows.project import project_root
 from flows.store import Store
 
 _CURVE_POINTS = 10
-_ADAM_COPIES = 4  # weights, two moments and the gradient-free copy that `best` keeps beside `last`: an upper bound for what is written
+_ADAM_COPIES = 4  # weights, two moments and the gradient-free copy that `best` keeps beside `latest`: an upper bound for what is written
 
 
 def plan(overrides: list[str]) -> dict[str, Any]:
@@ -32,20 +33,21 @@ def plan(overrides: list[str]) -> dict[str, Any]:
     spec = compose(root, overrides)
     decisions = stages.decide(spec, Store((root / spec.store).resolve()))
     rows = _training_rows(decisions)
-    steps = _steps(spec, rows)
+    planned = None if rows is None and not spec.trainer.overfit_one_batch else lengths(spec.trainer, rows or spec.trainer.batch_size)
     parameters = _parameters(spec)
     return {
         "experiment": spec.experiment,
         "stages": [{"stage": d.stage, "action": "reuse" if d.manifest else "run", "why": d.why} for d in decisions],
         "training_rows": rows,
-        "steps": steps,
+        "steps": None if planned is None else planned.total,
         "batch": {
             "global": spec.trainer.batch_size,
-            "per_worker": math.ceil(spec.trainer.batch_size / spec.cluster.workers),
+            "per_worker": math.ceil(spec.trainer.batch_size / spec.cluster.workers / spec.trainer.accumulate),
             "workers": spec.cluster.workers,
+            "micro_batches": spec.trainer.accumulate,
         },
         "parameters": parameters,
-        "learning_rate": _curve(spec, steps),
+        "learning_rate": None if planned is None else _curve(spec, planned),
         "checkpoint_mib": round(parameters * 4 * _ADAM_COPIES * 2 / 2**20, 2),
         "spec": to_plain(spec),
         "expect": [asdict(e) for e in spec.expect],
@@ -60,14 +62,6 @@ def _training_rows(decisions: list[stages.Decision]) -> int | None:
     return rows
 
 
-def _steps(spec: Spec, rows: int | None) -> int | None:
-    if rows is None and not spec.trainer.overfit_one_batch:
-        return None
-    per_epoch = 1 if rows is None or spec.trainer.overfit_one_batch else math.ceil(rows / spec.trainer.batch_size)
-    planned = spec.trainer.epochs * per_epoch
-    return min(planned, spec.trainer.max_steps or planned)
-
-
 def _parameters(spec: Spec) -> int:
     """Count parameters on torch's meta device: shapes without memory."""
     import torch
@@ -76,14 +70,12 @@ def _parameters(spec: Spec) -> int:
         return sum(p.numel() for p in build(spec.model).parameters())
 
 
-def _curve(spec: Spec, steps: int | None) -> list[dict[str, float]] | None:
+def _curve(spec: Spec, planned: Lengths) -> list[dict[str, float]]:
     """The learning rate at evenly spaced steps, the last one included."""
-    if steps is None:
-        return None
-    factor = functools.partial(resolve(spec.schedule.name), total_steps=steps, **spec.schedule.options)
+    factor = bind(spec.schedule, planned.epoch, planned.total)
     default = inspect.signature(resolve(spec.optimizer.name)).parameters["lr"].default
     base = float(spec.optimizer.options.get("lr", default))
-    points = sorted({round(i * (steps - 1) / (_CURVE_POINTS - 1)) for i in range(_CURVE_POINTS)})
+    points = sorted({round(i * (planned.total - 1) / (_CURVE_POINTS - 1)) for i in range(_CURVE_POINTS)})
     return [{"step": p, "learning_rate": base * factor(p)} for p in points]
 
 
@@ -97,7 +89,7 @@ def plan_text(found: dict[str, Any]) -> str:
         "",
         f"training rows  {found['training_rows'] or unknown}",
         f"steps          {found['steps'] or unknown}",
-        f"batch          {batch['global']} over {batch['workers']} workers, {batch['per_worker']} each",
+        f"batch          {batch['global']} over {batch['workers']} workers x {batch['micro_batches']} micro-batches, {batch['per_worker']} each",
         f"parameters     {found['parameters']:,}",
         f"checkpoints    at most {found['checkpoint_mib']} MiB on disk",
         "",

@@ -56,14 +56,20 @@ class Terminal:
                 bar.n = record["step"]
                 if record["kind"] == "epoch":
                     bar.set_postfix_str(_figures(record))
+                if record.get("name") == "finding":
+                    bar.write(f"step {record['step']}, {record['check']} {record['layer']}: {record['text']}", file=self.stream)
                 bar.refresh()
 
     def _lines(self, follower: Follower, ended: threading.Event) -> None:
-        shown = time.monotonic()
+        shown, left = time.monotonic(), ""
         for record in self._records(follower, ended):
+            if "eta_seconds" in record:
+                left = f", {record['samples_per_second']:.0f} samples/s, {record['eta_seconds']:.0f} s left"
             if record["kind"] == "epoch" and time.monotonic() - shown > _LINE_EVERY_SECONDS:
                 shown = time.monotonic()
-                self.line(f"train: epoch {record['epoch']}, step {record['step']}, {_figures(record)}")
+                self.line(f"train: epoch {record['epoch']}, step {record['step']}, {_figures(record)}{left}")
+            if record.get("name") == "finding":
+                self.line(f"train: step {record['step']}, {record['check']} {record['layer']}: {record['text']}")
 
 
 def _figures(record: dict[str, Any]) -> str:

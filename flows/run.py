@@ -157,19 +157,20 @@ class PipelineRun:
         check(self.done["data"].directory, self.spec.check, partial.directory)
 
     def _train(self, partial: Partial) -> None:
-        from components.training.checkpoint import Checkpoints
-
         self._track(digest(partial.directory.name), partial.directory / "metrics.jsonl")
         with self.follow("train", partial.directory):
-            self._submit("train", directory=str(partial.directory))
-        best = Checkpoints(partial.directory / "checkpoints").path("best")
-        assert best is not None
-        meta = read_json(best / "meta.json")
+            self._submit("train", directory=str(partial.directory), origin=self._origin(partial.directory.name))
+        summary = read_json(partial.directory / "summary.json")
+        meta = read_json(partial.directory / summary["checkpoint"] / "meta.json")
         partial.outputs = {
-            "checkpoint": str(best.relative_to(partial.directory)),
-            "checkpoint_sha256": meta["files"]["model.safetensors"]["sha256"],
-            "summary": read_json(partial.directory / "summary.json"),
+            "checkpoint": summary["checkpoint"],
+            "checkpoint_sha256": meta["files"][meta["weights"]]["sha256"],
+            "summary": summary,
         }
+
+    def _origin(self, key: str) -> dict[str, Any]:
+        """What a checkpoint's meta.json says about where it comes from."""
+        return {"run_id": self.run_id, "stage": key, "tracking_id": digest(key), "git": git_state(self.root), "code": stages.code_digest(self.spec)}
 
     def _evaluate(self, partial: Partial) -> None:
         self._submit("evaluate", directory=str(partial.directory), checkpoint=self.checkpoint)
@@ -210,7 +211,7 @@ class PipelineRun:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._tracker = Tracker(self.spec.tracking, self.directory, order)
 
-    def _submit(self, job: str, **config: str) -> None:
+    def _submit(self, job: str, **config: Any) -> None:
         self.warm()
         assert self._workers is not None
         self._workers.submit(job, {"spec": to_plain(self.spec), "data": str(self.done["data"].directory), **config})

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from components.files import digest, sha256_file
@@ -20,12 +21,12 @@ STAGES = ("data", "check", "train", "evaluate", "report")
 _ENTRY_MODULES = {
     "data": ("components.data.stage",),
     "check": ("components.data.checks",),
-    "train": ("components.training.jobs",),
-    "evaluate": ("components.training.jobs",),
+    "train": ("components.training.fit",),
+    "evaluate": ("components.training.evaluation",),
     "report": ("components.reporting.page",),
 }
 # Modules that a stage reaches by import but that cannot change its result.
-_IRRELEVANT = ("components.errors", "components.files", "components.spec")
+_IRRELEVANT = ("components.errors", "components.files", "components.spec.schema", "components.spec.parse", "components.spec.targets")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def key_parts(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str,
     return {
         "stage": stage,
         "config": to_plain(_config(stage, spec)),
-        "inputs": _inputs(stage, done),
+        "inputs": _inputs(stage, spec, done),
         "code": _code(stage, spec),
         "environment": environment(),
     }
@@ -70,11 +71,13 @@ def _config(stage: str, spec: Spec) -> dict[str, Any]:
             "optimizer": spec.optimizer,
             "schedule": spec.schedule,
             "trainer": spec.trainer,
+            "parameters": spec.parameters,
+            "phases": spec.phases,
             "seed": spec.seed,
+            "resume": spec.resume,
+            # Who carries the training out is no part of it: not the cluster, not the number of workers, not `performance`. They move the
+            # last digits of a float. So what eight GPUs have trained is evaluated on a laptop, and an interrupted run goes on with what is left.
             "validation": {"batch_size": spec.evaluate.batch_size, "max_batches": spec.evaluate.max_batches},
-            # The order of floating-point sums depends on these; the address and the resources of a cluster do not change a number.
-            "workers": spec.cluster.workers,
-            "device": "cuda" if spec.cluster.gpus_per_worker else "cpu",
         },
         "evaluate": {**system, "evaluate": spec.evaluate, "seed": spec.seed},  # transforms may draw
         "report": {"experiment": spec.experiment, "expect": spec.expect},
@@ -82,15 +85,29 @@ def _config(stage: str, spec: Spec) -> dict[str, Any]:
     return by_stage[stage]
 
 
-def _inputs(stage: str, done: Mapping[str, Manifest]) -> dict[str, str]:
+def _inputs(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str, str]:
     if stage == "data":
         return {}
     if stage == "report":
         return {name: manifest.key for name, manifest in done.items() if name != "report"}
     inputs = {"data": done["data"].outputs["content_sha256"]}
+    if stage == "train" and spec.resume.checkpoint is not None:
+        inputs["resume"] = _checkpoint_digest(Path(spec.resume.checkpoint))
     if stage == "evaluate":
         inputs["checkpoint"] = done["train"].outputs["checkpoint_sha256"]
     return inputs
+
+
+def _checkpoint_digest(path: Path) -> str:
+    """A pointer may have moved on: what it names now is what counts."""
+    from components.training.pointer import resolve_pointer
+
+    return sha256_file(resolve_pointer(path) / "meta.json")
+
+
+def code_digest(spec: Spec) -> str:
+    """Return one hash of all code that training reaches."""
+    return digest(_code("train", spec))
 
 
 def _code(stage: str, spec: Spec) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 from components.spec.schema import ClusterSpec
+from components.training.notices import Told, graceful
 
 
 class Workers(Protocol):
@@ -17,6 +19,7 @@ class Workers(Protocol):
         Raises:
             UserError: the job refused its input, or the cluster cannot hold the workers.
             RunError: the job failed.
+            Interrupted: somebody asked it to leave, and it has saved where it stood.
         """
 
     def finish(self) -> None:
@@ -24,6 +27,11 @@ class Workers(Protocol):
 
     def close(self) -> None:
         """Stop the workers, whatever they do, and wait until they are gone."""
+
+
+def listening(job: str) -> AbstractContextManager[Told]:
+    """Signals ask training to save and leave; the other jobs have nothing to save and are simply aborted."""
+    return graceful() if job == "train" else nullcontext(Told())
 
 
 class InlineWorkers:
@@ -38,7 +46,9 @@ class InlineWorkers:
         from components.training.jobs import JOBS
         from components.training.session import LocalSession
 
-        JOBS[job](LocalSession(torch.device("cuda" if self._gpus else "cpu")), config)
+        device = torch.device("cuda" if self._gpus else "cpu")
+        with listening(job) as told:
+            JOBS[job](LocalSession(device, told), config)
 
     def finish(self) -> None:
         pass

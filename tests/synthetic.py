@@ -1,4 +1,4 @@
-"""The definition of a data set that a test makes itself, with three classes; its reader exists but is not called."""
+"""The definition of a data set that a test makes itself; its reader exists but is not called."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from components.spec.parse import parse_data
 from components.spec.schema import DataSpec
 
 
-def synthetic_definition(name: str) -> DataSpec:
+def synthetic_definition(name: str, num_classes: int = 3) -> DataSpec:
     """Return a definition of that name."""
     reader = {"_target_": "components.data.sources.digits.read_digits", "classes": ["never", "read"], "seed": 0}
     return parse_data(
@@ -15,7 +15,7 @@ def synthetic_definition(name: str) -> DataSpec:
             "title": name.title(),
             "licence": "none",
             "homepage": "none",
-            "num_classes": 3,
+            "num_classes": num_classes,
             "fetch": {"package": "sklearn", "archives": {}, "files": {}},
             "prepare": {**reader, "test_fraction": 0.2, "validation_fraction": 0.1},
         }

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from components.data.card import Column, load_card, require_contents, require_sizes
+from components.data.card import Column, Split, load_card, require_contents, require_sizes
 from components.data.columns import Array, Ragged
 from components.errors import UserError
 
@@ -17,29 +17,38 @@ Indices = npt.NDArray[np.int64]
 
 
 class ShardDataset:
-    """One split of a prepared data set.
+    """One split of a prepared data set, or several end to end.
 
-    Opening it compares every file's size and header with the card; `verify` also hashes the contents.
+    Opening it compares every file's size and header with the card; `verify` also hashes the contents. Sent to another process, it
+    is opened there: the path travels, not the rows.
 
     Args:
         directory: that holds card.json.
         split: a name in the card.
+        others: more names; their rows follow, numbered on, so that `sample_id` stays unique (for a refit on all data).
 
     Raises:
         UserError: no data set, no such split, or a shard that is missing or corrupted (its name is told).
     """
 
-    def __init__(self, directory: Path, split: str) -> None:
-        self.directory, self.split, self.card = directory, split, load_card(directory)
+    def __init__(self, directory: Path, split: str, *others: str) -> None:
+        self.directory, self.card, self._splits = directory, load_card(directory), (split, *others)
+        self.split = "+".join(self._splits)
+        shards = [(f"{name}-{number:05d}", shard) for name in self._splits for number, shard in enumerate(self._record(name).shards)]
+        for _, shard in shards:
+            require_sizes(directory, shard.files)
+        self._starts = np.cumsum([0, *[shard.rows for _, shard in shards]])
+        self.rows = int(self._starts[-1])
+        self._shards = [self._open(stem, shard.rows) for stem, shard in shards]
+        self._whole = self._as_tensors()
+
+    def __reduce__(self) -> tuple[type[ShardDataset], tuple[Path | str, ...]]:
+        return type(self), (self.directory.absolute(), *self._splits)
+
+    def _record(self, split: str) -> Split:
         if split not in self.card.splits:
             raise UserError(f"data set '{self.card.name}' has no split '{split}'", received=split, expected=sorted(self.card.splits))
-        record = self.card.splits[split]
-        self.rows = record.rows
-        for shard in record.shards:
-            require_sizes(directory, shard.files)
-        self._starts = np.cumsum([0, *[shard.rows for shard in record.shards]])
-        self._shards = [self._open(number, shard.rows) for number, shard in enumerate(record.shards)]
-        self._whole = self._as_tensors()
+        return self.card.splits[split]
 
     def _as_tensors(self) -> dict[str, torch.Tensor] | None:
         """The columns as tensors over the mapped files, where one gather a column serves: a single shard of dense columns."""
@@ -125,15 +134,14 @@ class ShardDataset:
             values[wanted] = part.values[places[wanted]]
         return Ragged(values, offsets)
 
-    def _open(self, number: int, rows: int) -> dict[str, Array | Ragged]:
+    def _open(self, stem: str, rows: int) -> dict[str, Array | Ragged]:
         opened: dict[str, Array | Ragged] = {}
         for name, column in self.card.columns.items():
-            stem = f"{self.split}-{number:05d}.{name}"
             if not column.ragged:
-                opened[name] = self._map(f"{stem}.npy", column.dtype, (rows, *column.shape))
+                opened[name] = self._map(f"{stem}.{name}.npy", column.dtype, (rows, *column.shape))
                 continue
-            offsets = self._map(f"{stem}.offsets.npy", "int64", (rows + 1,))
-            values = self._map(f"{stem}.npy", column.dtype, (int(offsets[-1]), *column.shape))
+            offsets = self._map(f"{stem}.{name}.offsets.npy", "int64", (rows + 1,))
+            values = self._map(f"{stem}.{name}.npy", column.dtype, (int(offsets[-1]), *column.shape))
             opened[name] = Ragged(values, offsets)
         return opened
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from components.errors import RunError, UserError
 from components.metrics.base import Metric, State, gather_samples
+from components.metrics.ranking import average_precision, roc_auc
 
 CALIBRATION_BINS = 15
+RANKED_CLASSES = 64  # with more, every sample's probabilities would be too much to exchange: no average precision then
 _COLUMNS = {
     "sample_id": torch.int64,
     "targets": torch.int64,
@@ -47,6 +49,7 @@ class Classification(Metric):
             )
         self.num_classes = num_classes
         self.class_names = names
+        self._ranked = num_classes if num_classes <= RANKED_CLASSES else 0
         self._batches: list[State] = []
 
     def update(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
@@ -75,13 +78,15 @@ class Classification(Metric):
                 "losses": outputs["losses"].detach().cpu().double(),
                 "log_losses": -log_probabilities.gather(1, targets[:, None]).squeeze(1),
                 "brier": (probabilities - one_hot).square().sum(dim=1),
+                "probabilities": probabilities[:, : self._ranked],
             }
         )
 
     def state(self) -> State:
-        """Return this rank's samples, each tensor `(n_rank,)`: sample_id, targets, predictions, losses and what calibration needs."""
+        """Return this rank's samples, each tensor `(n_rank, ...)`: sample_id, targets, predictions, losses and what calibration needs."""
         empty = {name: torch.empty(0, dtype=dtype) for name, dtype in _COLUMNS.items()}
-        return {name: torch.cat([empty[name], *(part[name] for part in self._batches)]) for name in _COLUMNS}
+        empty["probabilities"] = torch.empty(0, self._ranked, dtype=torch.float64)
+        return {name: torch.cat([nothing, *(part[name] for part in self._batches)]) for name, nothing in empty.items()}
 
     def compute(self, states: Sequence[State]) -> dict[str, Any]:
         """Return the scores over all ranks' samples.
@@ -91,8 +96,10 @@ class Classification(Metric):
 
         Returns:
             Floats `accuracy`, `top5_accuracy` (only where K > 5; a tie is won by the lower label), `loss`, `macro_precision`,
-            `macro_recall`, `macro_f1`, `expected_calibration_error`, `brier_score` (0 to 2; Brier 1950), `negative_log_likelihood` (nats);
-            `samples` (N); `per_class` [{class, precision, recall, f1, support}]; `confusion` K rows (true) of K integers (predicted);
+            `macro_recall`, `macro_f1`, `macro_average_precision` (a class against the rest, where K <= 64), `expected_calibration_error`,
+            `brier_score` (0 to 2; Brier 1950), `negative_log_likelihood` (nats); `samples` (N);
+            `per_class` [{class, precision, recall, f1, support, average_precision, roc_auc}];
+            `confusion` K rows (true) of K integers (predicted);
             `calibration`, the bins of `calibration_bins`.
 
         Raises:
@@ -105,6 +112,9 @@ class Classification(Metric):
         _refuse_non_finite(samples)
         confusion = confusion_matrix(samples["targets"], samples["predictions"], self.num_classes)
         per_class = class_scores(confusion, self.class_names)
+        for k, row in enumerate(per_class[: self._ranked]):
+            positives, ranked_by = samples["targets"] == k, samples["probabilities"][:, k]
+            row |= {"average_precision": average_precision(ranked_by, positives), "roc_auc": roc_auc(ranked_by, positives)}
         bins = calibration_bins(samples["confidences"], samples["targets"] == samples["predictions"])
         scores: dict[str, Any] = {"accuracy": int(confusion.diagonal().sum()) / count}
         if self.num_classes > 5:
@@ -112,6 +122,8 @@ class Classification(Metric):
         scores["loss"] = _mean(samples["losses"])
         for name in ("precision", "recall", "f1"):
             scores[f"macro_{name}"] = math.fsum(row[name] for row in per_class) / self.num_classes
+        if self._ranked:
+            scores["macro_average_precision"] = math.fsum(row["average_precision"] for row in per_class) / self.num_classes
         scores["expected_calibration_error"] = expected_calibration_error(bins)
         scores["brier_score"] = _mean(samples["brier"])
         scores["negative_log_likelihood"] = _mean(samples["log_losses"])

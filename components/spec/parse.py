@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from typing import Any, Literal, TypeVar
 
 from components.errors import UserError, nearest
+from components.spec.duration import parse_duration
 from components.spec.schema import DataSpec, Expectation, Spec, Target
 from components.spec.targets import check_finite, check_target
 
@@ -21,6 +23,16 @@ CONTEXT: dict[str, tuple[str, ...]] = {
     "data.prepare": ("raw",),
     "augment.always": ("card",),
     "augment.train": ("card",),
+}
+
+
+# What people of other tools type first.
+_USUAL_NAMES = {
+    "trainer.epochs": "trainer.duration=5ep trains for 5 epochs",
+    "trainer.max_epochs": "trainer.duration=5ep trains for 5 epochs",
+    "trainer.max_steps": "trainer.duration=500st trains for 500 steps",
+    "trainer.lr": "the learning rate is optimizer.lr",
+    "trainer.gradient_clip_val": "trainer.clip_norm clips by norm, trainer.clip_value by value",
 }
 
 
@@ -90,14 +102,21 @@ def _cross_checks(spec: Spec) -> None:
             expected="1: inline runs everything in one process",
             mend="choose cluster=local for several workers",
         )
+    for name, phase in spec.phases.items():
+        check_target(Target(spec.optimizer.name, {**spec.optimizer.options, **phase.optimizer}), f"phases.{name}.optimizer", CONTEXT["optimizer"])
+    if spec.performance.strategy == "fsdp" and spec.trainer.precision == "fp16":
+        raise UserError("performance.strategy=fsdp does not train in fp16", received="trainer.precision=fp16", expected="bf16 or fp32")
     if not spec.evaluate.splits:
         raise UserError("evaluate.splits is empty", expected="at least one of train, validation, test")
-    if spec.trainer.batch_size < spec.cluster.workers:
+    parts = spec.cluster.workers * spec.trainer.accumulate
+    if spec.trainer.batch_size < parts:
         raise UserError(
-            "trainer.batch_size is smaller than cluster.workers",
-            received=f"{spec.trainer.batch_size} samples for {spec.cluster.workers} workers",
-            expected="at least one sample a worker in each global batch",
+            "trainer.batch_size is smaller than cluster.workers x trainer.accumulate",
+            received=f"{spec.trainer.batch_size} samples for {spec.cluster.workers} workers x {spec.trainer.accumulate} micro-batches",
+            expected="at least one sample in each worker's micro-batch",
         )
+    if parse_duration(spec.trainer.duration, "trainer.duration").unit == "dur":
+        raise UserError("trainer.duration is measured by itself", received=spec.trainer.duration, expected="epochs or steps, such as 20ep or 5000st")
 
 
 def parse(kind: type[T], value: Any, path: str) -> T:
@@ -110,6 +129,7 @@ def parse(kind: type[T], value: Any, path: str) -> T:
             raise UserError(
                 f"unknown key '{_join(path, key)}'{nearest(_join(path, key), [_join(path, f) for f in fields])}",
                 expected=f"one of: {', '.join(sorted(fields))}",
+                mend=_USUAL_NAMES.get(_join(path, key), ""),
             )
     hints = typing.get_type_hints(kind)
     arguments = {}
@@ -124,9 +144,14 @@ def parse(kind: type[T], value: Any, path: str) -> T:
 
 
 def _check_bound(f: dataclasses.Field[Any], value: Any, path: str) -> None:
-    minimum = f.metadata.get("minimum")
-    if minimum is not None and value is not None and value < minimum:
-        raise UserError(f"{path} is out of range", received=value, expected=f"at least {minimum:g}")
+    if value is None:
+        return
+    if f.metadata.get("duration") and parse_duration(value, path).value == 0:
+        raise UserError(f"{path} is no length of training", received=repr(value), expected="more than nothing")
+    minimum, maximum = f.metadata.get("minimum", -math.inf), f.metadata.get("maximum", math.inf)
+    if isinstance(value, (int, float)) and not minimum <= value <= maximum:
+        expected = f"at least {minimum:g}" if maximum == math.inf else f"from {minimum:g} to {maximum:g}"
+        raise UserError(f"{path} is out of range", received=value, expected=expected)
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
@@ -138,6 +163,9 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return _convert(hint, value, path)
     if hint is Target:
         return _convert_target(value, path)
+    if hint is Any:
+        check_finite(value, path)
+        return value
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return parse(hint, value, path)
     if origin is Literal:

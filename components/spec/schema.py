@@ -16,6 +16,16 @@ def at_least(minimum: float, default: Any = ...) -> Any:
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 
+def within(minimum: float, maximum: float, default: Any) -> Any:
+    """A field with inclusive bounds."""
+    return field(default=default, metadata={"minimum": minimum, "maximum": maximum})
+
+
+def length(default: str | None) -> Any:
+    """A field that holds a length of training (duration.py)."""
+    return field(default=default, metadata={"duration": True})
+
+
 @dataclass(frozen=True)
 class Target:
     """Something to build: a dotted name under an allowed package, and keyword options (see targets.py)."""
@@ -61,15 +71,74 @@ class MonitorSpec:
 
 @dataclass(frozen=True)
 class TrainerSpec:
-    epochs: int = at_least(1, 20)
-    max_steps: int | None = at_least(1, None)  # ends the run early, whatever `epochs` says
-    batch_size: int = at_least(1, 64)  # over all workers
+    """What is learned and for how long; everything here can change the weights."""
+
+    duration: str = length("20ep")  # 3ep, 500st
+    batch_size: int = at_least(1, 64)  # of one optimizer step, over all workers and micro-batches
+    accumulate: int = at_least(1, 1)  # micro-batches that a worker adds up in a step
+    order: Literal["shuffled", "contiguous"] = "shuffled"  # contiguous: each place in the batch follows one stream of rows (truncated BPTT)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip_norm: float | None = at_least(0.0, None)
+    clip_value: float | None = at_least(0.0, None)
+    ema_decay: float | None = within(0.0, 1.0, None)  # keep an average of the weights, evaluate with it
+    sync_batchnorm: bool = False  # batch statistics over all workers
+    validate_every: str = length("1ep")
+    checkpoint_every: str = length("1ep")  # beside the one after each validation
+    keep_best: int = at_least(1, 1)
     monitor: MonitorSpec = field(default_factory=MonitorSpec)
-    patience_epochs: int | None = at_least(1, None)  # stop after this many epochs without a better monitor
+    patience: str | None = length(None)  # stop after this long without a better monitor
+    refit: bool = False  # then train anew on training and validation data together, for the number of steps that was best
     overfit_one_batch: bool = False  # train on the first batch only: a sound model drives its loss near zero
     log_every_steps: int = at_least(1, 20)
+
+
+@dataclass(frozen=True)
+class ParametersSpec:
+    """Which parameters learn, and how fast. Patterns are shell patterns of parameter names, `encoder.*`."""
+
+    frozen: tuple[str, ...] = ()
+    no_decay: tuple[str, ...] = ()  # `bias` and `norm` name kinds; anything else is a pattern
+    layer_decay: float | None = within(0.0, 1.0, None)  # rate of a layer = this ^ (its distance from the last layer)
+    rates: dict[str, float] = field(default_factory=dict)  # pattern -> factor of the learning rate
+
+
+@dataclass(frozen=True)
+class PhaseSpec:
+    """What one phase of a task has of its own; the rest it shares with the others."""
+
+    optimizer: dict[str, Any] = field(default_factory=dict)  # options over those of `optimizer`
+    every_steps: int = at_least(1, 1)
+
+
+@dataclass(frozen=True)
+class PerformanceSpec:
+    """How the same training is carried out. Nothing here is meant to change a number by more than rounding."""
+
+    strategy: Literal["ddp", "fsdp"] = "ddp"  # fsdp: weights, gradients and optimizer state are shared out over the workers
+    compile: bool = False
+    channels_last: bool = False
+    deterministic: bool = False  # an operation without a deterministic form is an error
+    recompute: tuple[str, ...] = ()  # patterns of modules whose activations are computed again in the backward pass
+    prefetch_batches: int = at_least(0, 0)  # fetched ahead by a thread
+    loader_workers: int = at_least(0, 0)  # processes that fetch; 0: this one
+    loader: Literal["shards", "ray_data"] = "shards"
+    profile_steps: int = at_least(0, 0)  # of the torch profiler, after as many of warm-up; 0: none
+
+
+@dataclass(frozen=True)
+class WatchSpec:
+    """What looks for faults while training runs (notes 002 section 14)."""
+
+    every_steps: int = at_least(0, 200)  # activations, gradients and updates; 0: never
+    finite_every_steps: int = at_least(1, 1)  # is the gradient a number? Each look makes a GPU wait for its host
+
+
+@dataclass(frozen=True)
+class ResumeSpec:
+    """Continue another training's checkpoint. A training's own checkpoints are taken up without being asked."""
+
+    checkpoint: str | None = None  # directory
+    permit: tuple[Literal["data", "model", "optimizer", "batch_size"], ...] = ()  # what may differ from the checkpoint's
 
 
 @dataclass(frozen=True)
@@ -130,6 +199,11 @@ class Spec:
     seed: int = at_least(0, 0)
     augment: AugmentSpec = field(default_factory=AugmentSpec)
     trainer: TrainerSpec = field(default_factory=TrainerSpec)
+    parameters: ParametersSpec = field(default_factory=ParametersSpec)
+    phases: dict[str, PhaseSpec] = field(default_factory=dict)
+    performance: PerformanceSpec = field(default_factory=PerformanceSpec)
+    watch: WatchSpec = field(default_factory=WatchSpec)
+    resume: ResumeSpec = field(default_factory=ResumeSpec)
     check: CheckSpec = field(default_factory=CheckSpec)
     evaluate: EvaluateSpec = field(default_factory=EvaluateSpec)
     cluster: ClusterSpec = field(default_factory=ClusterSpec)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError, nearest
+from components.spec.duration import Duration, parse_duration
 from components.spec.schema import Target
 
 ALLOWED_PREFIXES = ("components.", "torch.optim.")
@@ -60,6 +61,7 @@ def check_target(target: Target, path: str, context: tuple[str, ...] = ()) -> No
             )
         _check_type(signature.annotations.get(key), value, f"{path}.{key}")
         check_finite(value, f"{path}.{key}")
+    lengths(target, path)
     missing = sorted(signature.required - set(target.options) - set(context))
     if missing:
         raise UserError(f"missing key '{path}.{missing[0]}'", expected=f"{target.name} needs: {', '.join(missing)}")
@@ -67,6 +69,16 @@ def check_target(target: Target, path: str, context: tuple[str, ...] = ()) -> No
 
 def _allowed(name: str) -> bool:
     return name.startswith(ALLOWED_PREFIXES) and all(part.isidentifier() and not part.startswith("__") for part in name.split("."))
+
+
+def lengths(target: Target, path: str) -> dict[str, Duration]:
+    """Return the options of a target that are lengths of training: those that its signature annotates `Steps`.
+
+    Raises:
+        UserError: one of them is no length with a unit.
+    """
+    annotations = _signature(target.name, path).annotations
+    return {k: parse_duration(v, f"{path}.{k}") for k, v in target.options.items() if annotations.get(k) == "Steps"}
 
 
 def check_finite(value: Any, path: str) -> None:

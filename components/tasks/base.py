@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -23,6 +23,19 @@ class Phase:
     network: str  # which of `Task.split`'s networks the optimizer updates
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """What a worker takes through the model at once: a part of a step's batch."""
+
+    batch: Batch
+    draws: Draws
+    weight: float = 1.0  # 0: a stand-in row, so that every rank makes every step; it must not count
+
+
+def no_scores(network: str, real: Tensor, fake: Tensor) -> None:
+    """Nobody is watching this step."""
+
+
 @dataclass
 class StepContext:
     """What a task may know about the step beside its batch."""
@@ -31,7 +44,8 @@ class StepContext:
     draws: Draws  # random numbers that belong to samples
     step: int  # optimizer steps made before this one
     epoch: int
-    carry: dict[str, Tensor] = field(default_factory=dict)  # lives from step to step (truncated BPTT)
+    carry: dict[str, Tensor] = field(default_factory=dict)  # (b, ...) each, lives from step to step of an epoch (truncated BPTT)
+    scores: Callable[[str, Tensor, Tensor], None] = no_scores  # a GAN tells its discriminator's name and logits of real and generated samples
 
 
 class Task(ABC):

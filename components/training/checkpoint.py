@@ -1,66 +1,101 @@
 """Checkpoints that are whole or absent.
 
-    checkpoints/step_00000160/   model.safetensors (weights, no DDP prefix), state.pt (everything else, tensors and plain data), meta.json (last)
-    checkpoints/last, best       one-line pointer files
+    checkpoints/step_00000160/   model.safetensors (weights by their plain names), ema.safetensors (where they are averaged),
+                                 state.safetensors, state.json (everything else), meta.json (last)
+    checkpoints/latest, best     one-line pointer files
 
 A directory is written under a temporary name, synced and renamed; then the pointers move; only then are superseded directories deleted.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from components.errors import UserError
 from components.files import read_json, sha256_file, write_json, write_text
+from components.training.plain_state import save_state
+from components.training.strategy import load_model_state
+
+log = logging.getLogger(__name__)
 
 _MEND = "delete the stage's directory and run the same command again: it will be trained anew"
+_WRAPPERS = ("_orig_mod.", "module.")  # torch.compile's and DDP's, in weights that others have saved
 
 
 class Checkpoints:
-    """The checkpoints of one training run."""
+    """The checkpoints of one training run.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    Args:
+        directory: that holds them.
+        keep_best: how many of the best to keep; the latest is kept as well.
+        mode: whether a greater or a smaller `value` is better.
+    """
 
-    def save(self, step: int, model: nn.Module, state: dict[str, Any], meta: dict[str, Any], *, best: bool) -> Path:
-        """Write a checkpoint, move `last` (and `best` when it is the best so far), delete what neither names."""
+    def __init__(self, directory: Path, keep_best: int = 1, mode: Literal["max", "min"] = "max") -> None:
+        self.directory, self.keep_best, self.mode = directory, keep_best, mode
+
+    def save(self, step: int, weights: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any], meta: dict[str, Any], *, best: bool) -> Path:
+        """Write a checkpoint, move `latest` (and `best` when it is the best so far), delete what is superseded.
+
+        Args:
+            step: names the directory.
+            weights: `{"model": state dict}` and, where weights are averaged, `"ema"`; on the CPU, no two tensors sharing memory.
+            state: tensors and plain data.
+            meta: goes to meta.json; its `value` ranks the checkpoint, None ranks it nowhere.
+        """
         final = self.directory / f"step_{step:08d}"
         temporary = self.directory / f".tmp-{uuid.uuid4().hex[:8]}"
         temporary.mkdir(parents=True)
-        # Copies, because safetensors refuses tensors that share memory, and tied weights do.
-        save_file({k: v.detach().to("cpu", copy=True).contiguous() for k, v in model.state_dict().items()}, temporary / "model.safetensors")
-        torch.save(state, temporary / "state.pt")
+        for name, tensors in weights.items():
+            save_file(dict(tensors), temporary / f"{name}.safetensors")
+        save_state(temporary, state)
         files = {p.name: {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in sorted(temporary.iterdir())}
-        write_json(temporary / "meta.json", {**meta, "step": step, "files": files})
+        shown = "ema.safetensors" if "ema" in weights else "model.safetensors"  # what evaluation loads
+        write_json(temporary / "meta.json", {**meta, "step": step, "weights": shown, "files": files})
         _sync(temporary)
         if final.exists():  # the same step again, after a resume
             shutil.rmtree(final)
         os.replace(temporary, final)
+        _sync_directory(self.directory)
         # `best` first: killed between the two, a run resumes before this step and makes it again; else `best` would stay behind.
         if best:
             write_text(self.directory / "best", final.name + "\n")
-        write_text(self.directory / "last", final.name + "\n")
+        write_text(self.directory / "latest", final.name + "\n")
         self._delete_superseded()
         return final
 
     def path(self, pointer: str) -> Path | None:
-        """Return the directory that `last` or `best` names, or None before the first checkpoint."""
+        """Return the directory that `latest` or `best` names, or None before the first one."""
         file = self.directory / pointer
         return self.directory / file.read_text().strip() if file.is_file() else None
 
+    def ranking(self) -> list[tuple[float, Path]]:
+        """Return the kept checkpoints that were validated, best first; of equals the earlier."""
+        found = [(meta["value"], p) for p in sorted(self.directory.glob("step_*")) if (meta := _meta(p)).get("value") is not None]
+        return sorted(found, key=lambda entry: -entry[0] if self.mode == "max" else entry[0])
+
     def _delete_superseded(self) -> None:
-        kept = {self.path("last"), self.path("best")}
+        kept = {self.path("latest"), self.path("best"), *(path for _, path in self.ranking()[: self.keep_best])}
         for path in self.directory.iterdir():
             if path.is_dir() and path not in kept:
-                shutil.rmtree(path, ignore_errors=True)
+                shutil.rmtree(path, onerror=lambda _f, name, error: log.warning("a superseded checkpoint stays: %s: %s", name, error[1]))
+
+
+def _meta(directory: Path) -> dict[str, Any]:
+    try:
+        meta: dict[str, Any] = read_json(directory / "meta.json")
+    except (OSError, ValueError):
+        return {}
+    return meta
 
 
 def verify(directory: Path) -> dict[str, Any]:
@@ -88,25 +123,35 @@ def verify(directory: Path) -> dict[str, Any]:
     return meta
 
 
-def load_weights(directory: Path, model: nn.Module) -> None:
-    """Load a verified checkpoint's weights into a model, strictly, on the CPU.
+def load_weights(directory: Path, model: nn.Module, file: str = "model.safetensors") -> None:
+    """Load a verified checkpoint's weights into a model, strictly, on the CPU. Names may carry the prefixes of DDP or torch.compile.
 
     Raises:
         UserError: the checkpoint belongs to another model.
     """
     try:
-        model.load_state_dict(load_file(directory / "model.safetensors"))
+        load_model_state(model, {_plain_name(k): v for k, v in load_file(directory / file).items()})
     except RuntimeError as error:
         raise UserError(f"the checkpoint does not fit the model: {error}", received=directory) from error
 
 
-def load_state(directory: Path) -> dict[str, Any]:
-    """Load everything beside the weights. Only tensors and plain data are accepted (`weights_only`)."""
-    state: dict[str, Any] = torch.load(directory / "state.pt", map_location="cpu", weights_only=True)
-    return state
+def _plain_name(name: str) -> str:
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
+    return name
 
 
 def _sync(directory: Path) -> None:
     for path in directory.iterdir():
         with open(path, "rb") as stream:
             os.fsync(stream.fileno())
+    _sync_directory(directory)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make renames inside a directory last."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,304 +1,255 @@
-"""The training loop: epochs of steps, a step of phases, validation and a checkpoint after each epoch.
+"""The training loop: steps, with records, validations and checkpoints at their times, until a reason to stop.
 
-Reads top to bottom: `Loop.run` -> `_epoch` -> `_step`. The loss of a step is, over all terms, (sum over the global batch) / (count over the
-global batch), whatever the number of workers; DDP averages gradients over workers, so each worker multiplies its share by their number.
+Reads top to bottom: `Loop.run` -> `_epoch` -> `_after`. What a step is, step.py says; what a checkpoint holds, saving.py.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from components.data.draws import Draws
-from components.errors import RunError, UserError
+from components.errors import Interrupted, RunError, UserError
+from components.optim.schedules import bind
+from components.spec.duration import parse_duration
 from components.spec.schema import Spec
-from components.spec.targets import build, resolve
-from components.tasks.base import Batch, Phase, StepContext, Task
-from components.training import checkpoint
+from components.tasks.base import MicroBatch, Task
 from components.training.checkpoint import Checkpoints
 from components.training.evaluator import evaluate
+from components.training.flops import useful_flops
+from components.training.forensics import accuse
 from components.training.inputs import Inputs
 from components.training.journal import Journal
-from components.training.session import Session, gather, sum_over_ranks, take_from_rank_0
+from components.training.judge import note_best, require_overfit, why_stop
+from components.training.lengths import Lengths, lengths, steps_left
+from components.training.meters import Meter
+from components.training.notices import Notice
+from components.training.profile import Profile
+from components.training.saving import Saver
+from components.training.session import Session, sum_over_ranks, take_from_rank_0
+from components.training.step import NonFinite, Stepper, StepResult
+from components.training.watch.watch import Watch
 
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-OVERFIT_LOSS = 0.01  # nats; debug=overfit ends here
+_LEAST_SCALE = 2.0**-10  # of fp16's loss: begun at 65,536 and halved at each overflow, so two dozen overflows and hardly a step between them
 
 
 @dataclass
-class Progress:
-    """Where a run stands; everything here is in the checkpoint."""
+class Job:
+    """What a loop works on.
 
-    step: int = 0
-    epoch: int = 0  # finished epochs
-    best_value: float | None = None
-    best_step: int = 0
-    epochs_without_best: int = 0
-    loss: float = math.inf  # of the last epoch, mean over its steps
-    stopped: str = ""  # why the run ended; a finished run that is taken up again makes no step more
-    seconds: float = 0.0
-    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("data_wait", "forward_backward", "validation", "checkpoint"), 0.0))
+    Args:
+        training: the rows that are learned from.
+        validation: what judges; None where there is nothing left to judge with (the refit on all data).
+        refit: for the second phase of early stopping: how many steps to make, and the lengths that the first phase's schedule was made for.
+    """
+
+    task: Task
+    model: nn.Module
+    training: Inputs
+    validation: Inputs | None
+    refit: tuple[int, Lengths] | None = None
 
 
 class Loop:
     """Trains one model.
 
     Args:
-        session: rank, world, device.
+        session: rank, world, device, notices.
         spec: the run's specification.
-        task: what a step means.
-        model: on the session's device.
-        training, validation: the splits.
+        job: model, task and data.
         checkpoints: where to save and from where to resume.
-        journal: where rank 0 writes; None on the other ranks.
+        origin: plain data that each checkpoint's meta.json repeats.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        spec: Spec,
-        task: Task,
-        model: nn.Module,
-        training: Inputs,
-        validation: Inputs,
-        checkpoints: Checkpoints,
-        journal: Journal | None,
-    ) -> None:
-        self.session, self.spec, self.task, self.model = session, spec, task, model
-        self.training, self.validation, self.checkpoints, self.journal = training, validation, checkpoints, journal
-        self.networks = task.split(model)
-        self.trainable = {name: [p for p in network.parameters() if p.requires_grad] for name, network in self.networks.items()}
-        self._require_trainable()
-        self.optimizers = {p.name: build(spec.optimizer, params=self.networks[p.network].parameters()) for p in task.phases}
-        self.base_rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
-        self.factor = functools.partial(resolve(spec.schedule.name), total_steps=self.total_steps, **spec.schedule.options)
-        self.scaler = torch.amp.GradScaler(session.device.type, enabled=spec.trainer.precision == "fp16")
-        self.progress = Progress()
-        self.carry: dict[str, Tensor] = {}
-        self.wrapped = {p.name: self._wrap(p) for p in task.phases}
-        self._logged_loss = torch.zeros((), dtype=torch.float64, device=session.device)  # sum of the steps' losses since the last record
-        self._logged_at = 0.0
-        self._logged_step = 0
+    def __init__(self, session: Session, spec: Spec, job: Job, checkpoints: Checkpoints, origin: dict[str, Any]) -> None:
+        self.session, self.spec, self.task = session, spec, job.task
+        self.training, self.validation = job.training, job.validation
+        self.lengths = lengths(spec.trainer, job.training.rows)
+        speeds = useful_flops(session, spec, job.task, job.model, job.training)
+        planned = self.lengths if job.refit is None else job.refit[1]
+        self.stepper = Stepper(session, spec, job.task, job.model, bind(spec.schedule, planned.epoch, planned.total))
+        self.window = torch.zeros((), dtype=torch.float64, device=session.device)  # this rank's loss since the last record
+        self.saver = Saver(session, spec, job.training.dataset.card.content_sha256, checkpoints, origin)
+        self.progress = self.saver.restore(self.stepper, self.window)
+        self.total_steps = self._total_steps() if job.refit is None else job.refit[0]
+        self._require_something_to_do()
+        self.journal: Journal | None = None
+        self.meter = Meter(self.total_steps, self.progress.step, session.device, *speeds)
+        self.watch = self._watch()
+        self._watched: dict[str, float] = {}
+        self._started = time.perf_counter() - self.progress.seconds
+        self._metrics: dict[str, float] = {}
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return 1 if self.spec.trainer.overfit_one_batch else math.ceil(self.training.rows / self.spec.trainer.batch_size)
+    def _watch(self) -> Watch | None:
+        """Rank 0 watches its own rows. Hooks would undo a compilation, and a sharded layer's weights are not there to be looked at."""
+        performance = self.spec.performance
+        if self.session.rank > 0 or performance.compile or performance.strategy == "fsdp" or self.spec.watch.every_steps == 0:
+            return None
+        return Watch(self.stepper.networks, self.spec.watch.every_steps)
 
-    @property
-    def total_steps(self) -> int:
-        planned = self.spec.trainer.epochs * self.steps_per_epoch
-        return min(planned, self.spec.trainer.max_steps or planned)
+    def _total_steps(self) -> int:
+        """As configured; a run that goes on with another batch size makes the rest of its epochs with it."""
+        trainer, progress = self.spec.trainer, self.progress
+        if "batch_size" not in self.spec.resume.permit or parse_duration(trainer.duration, "trainer.duration").unit != "ep":
+            return self.lengths.total
+        total = progress.step + steps_left(trainer, self.training.rows, progress.epoch, progress.samples)
+        self.stepper.factor = bind(self.spec.schedule, self.lengths.epoch, total)
+        return total
 
-    def _require_trainable(self) -> None:
-        """Backpropagation and DDP would both fail on a network without a single trainable parameter, and say less."""
-        for phase in self.task.phases:
-            if not self.trainable[phase.network]:
-                raise RunError(f"phase '{phase.name}' has nothing to train: every parameter of its network '{phase.network}' is frozen")
-
-    def _wrap(self, phase: Phase) -> dict[str, nn.Module]:
-        """The networks as this phase sees them: its own in DDP, the others bare, so that DDP never waits for gradients that do not come."""
-        if self.session.world == 1:
-            return self.networks
-        own = DistributedDataParallel(self.networks[phase.network], gradient_as_bucket_view=True)
-        return {**self.networks, phase.network: own}
+    def _require_something_to_do(self) -> None:
+        """A run that was told to go on from another's checkpoint may ask for no more steps than that one has made."""
+        if not self.progress.stopped and self.progress.step >= self.total_steps:
+            raise UserError(
+                "the checkpoint to go on from has made all steps that are asked for",
+                received=f"trainer.duration={self.spec.trainer.duration}, {self.total_steps} steps",
+                expected=f"more than the {self.progress.step} that {self.spec.resume.checkpoint} has made",
+            )
 
     def run(self) -> dict[str, Any]:
-        """Train to the end, from the last checkpoint if there is one, and return the summary."""
-        self._write("event", seconds=self.progress.seconds, name="start", total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
-        started = time.perf_counter() - self.progress.seconds
-        while not self.progress.stopped:
-            self.progress.loss = self._epoch(started)
-            metrics = self._validate()
-            better = self._judge(metrics)
-            self.progress.seconds = time.perf_counter() - started
-            self._write("epoch", seconds=self.progress.seconds, **metrics)
-            self.progress.stopped = self._why_stop()
-            self._save(metrics, best=better)
-        if self.spec.trainer.overfit_one_batch and self.progress.loss > OVERFIT_LOSS * 5:
-            raise RunError(
-                f"the model cannot overfit one batch: its loss is still {self.progress.loss:.4f} after {self.progress.step} steps "
-                f"(expected below {OVERFIT_LOSS * 5}). "
-                "Look at the learning rate, the labels' alignment with the inputs, and frozen or unused parameters."
-            )
+        """Train to the end and return the summary.
+
+        Raises:
+            Interrupted: somebody asked to leave; the state is saved.
+            RunError: a gradient is no number; fp16 does not hold the gradients; one batch cannot be learned (`overfit_one_batch`).
+        """
+        self._write("event", name="start", total_steps=self.total_steps, steps_per_epoch=self.lengths.epoch)
+        with Profile(self.saver.checkpoints.directory.parent, self.spec.performance.profile_steps, self.session.rank) as self.profile:
+            while not self.progress.stopped:
+                self._epoch()
+        if self.spec.trainer.overfit_one_batch:
+            require_overfit(self.progress)
         return self._summary()
 
-    def resume(self) -> None:
-        """Take up the last checkpoint, if there is one."""
-        last = self.checkpoints.path("last")
-        if last is None:
-            return
-        checkpoint.verify(last)
-        checkpoint.load_weights(last, self.model)
-        state = checkpoint.load_state(last)
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**state["progress"])
-        self.carry = {k: v.to(self.session.device) for k, v in state["carry"][self.session.rank].items()}
-
-    def _epoch(self, started: float) -> float:
-        """Make one epoch's steps and return the mean of the steps' losses."""
-        epoch = self.progress.epoch
-        torch.manual_seed(_mix(self.spec.seed, epoch, self.session.rank))  # a run resumed at this epoch draws what an uninterrupted one draws
-        for network in self.networks.values():
-            network.train()
-        self._logged_at, self._logged_step = time.perf_counter(), self.progress.step
-        total, steps = 0.0, 0
-        clock = time.perf_counter()
-        for batch, draws, weight in self._batches(epoch):
+    def _epoch(self) -> None:
+        """Make the steps of an epoch, or what is left of it."""
+        progress = self.progress
+        self._train_mode()
+        if progress.samples == 0:
+            self.stepper.carry = [{} for _ in self.stepper.carry]
+            if self.watch is not None:
+                self.watch.new_epoch()
+        self.meter.start()
+        waiting = time.perf_counter()
+        for parts in self._batches():
             fetched = time.perf_counter()
-            self.progress.spent["data_wait"] += fetched - clock
-            gradient_norm = self._step(batch, draws, weight)
-            clock = time.perf_counter()
-            self.progress.spent["forward_backward"] += clock - fetched
-            last = self.progress.step >= self.total_steps
-            if last or self.progress.step % self.spec.trainer.log_every_steps == 0:
-                total, steps = self._log_step(total, steps, started, gradient_norm)
-            if last:
-                break
-        if self.progress.step > self._logged_step:
-            total, steps = self._log_step(total, steps, started, gradient_norm)
-        self.progress.epoch += 1
-        return total / max(1, steps)
+            result = self._step(parts)
+            samples = progress.advance(self.spec.trainer.batch_size, self._rows)
+            self.meter.waited(fetched - waiting)
+            self.meter.step(samples)
+            progress.spent["data_wait"] += fetched - waiting
+            progress.spent["forward_backward"] += time.perf_counter() - fetched
+            self._after(result)
+            self.profile.step()
+            if progress.stopped:
+                return
+            waiting = time.perf_counter()
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Batch, Draws, float]]:
-        if not self.spec.trainer.overfit_one_batch:
-            yield from self.training.training(epoch)
-            return
-        yield next(self.training.training(epoch=0))
+    @property
+    def _rows(self) -> int:
+        """Rows of an epoch; with one batch alone, that batch is the epoch."""
+        return min(self.training.rows, self.spec.trainer.batch_size) if self.spec.trainer.overfit_one_batch else self.training.rows
 
-    def _step(self, batch: Batch, draws: Draws, weight: float) -> Tensor | None:
-        """One optimizer step of every phase. Returns the last phase's gradient norm where clipping measured it."""
-        norm = None
-        for phase in self.task.phases:
-            context = StepContext(phase, draws, self.progress.step, self.progress.epoch, self.carry)
-            optimizer = self.optimizers[phase.name]
-            for group, rate in zip(optimizer.param_groups, self.base_rates[phase.name], strict=True):
-                group["lr"] = rate * self.factor(self.progress.step)
-            self._freeze_all_but(phase)
-            counts = self._global_counts(self.task.counts(batch, context), weight)
-            with self._autocast():
-                sums = self.task.losses(self.wrapped[phase.name], batch, context)
-            terms = [sums[k] / counts[k] for k in sums]
-            share = terms[0] if len(terms) == 1 else torch.stack(terms).sum()
-            loss = share if self.session.world == 1 else share * (weight * self.session.world)
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            if self.spec.trainer.clip_norm is not None:
-                self.scaler.unscale_(optimizer)
-                norm = nn.utils.clip_grad_norm_(self.networks[phase.network].parameters(), self.spec.trainer.clip_norm)
-            self.scaler.step(optimizer)
-            self.scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            self._logged_loss += share.detach() if weight == 1.0 else share.detach() * weight
-        self.progress.step += 1
-        return norm
+    def _batches(self) -> Iterator[list[MicroBatch]]:
+        if self.spec.trainer.overfit_one_batch:
+            parts, epoch = next(self.training.training(epoch=0)), self.progress.epoch
+            # The same rows as augmented once, but dropout must not leave out the same units at every step.
+            yield [replace(part, draws=Draws(self.spec.seed, epoch, part.batch["sample_id"])) for part in parts]
+        else:
+            yield from self.training.training(self.progress.epoch, self.progress.samples)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        dtype = _AUTOCAST.get(self.spec.trainer.precision)
-        return nullcontext() if dtype is None else torch.autocast(self.session.device.type, dtype)
+    def _train_mode(self) -> None:
+        for network in self.stepper.networks.values():
+            network.train()
 
-    def _freeze_all_but(self, phase: Phase) -> None:
-        """Only a phase's own network takes gradients, but for what its author froze; with one network there is nothing to freeze."""
-        if len(self.networks) > 1:
-            for name, parameters in self.trainable.items():
-                for parameter in parameters:
-                    parameter.requires_grad_(name == phase.network)
+    def _step(self, parts: list[MicroBatch]) -> StepResult:
+        progress = self.progress
+        watch = self.watch if self.watch is not None and self.watch.due(progress.step) else None
+        try:
+            with nullcontext() if watch is None else watch.forward():
+                result = self.stepper.step(parts, progress.step, progress.epoch, watch)
+        except NonFinite as error:
+            replays = self.saver.checkpoints.directory.parent / "replay"
+            raise accuse(self.session, self.spec, self.stepper, progress, error, parts, replays) from error
+        self.window += result.loss
+        if watch is not None:
+            self._watched = watch.figures()
+            for finding in watch.findings():
+                self._write("event", name="finding", **asdict(finding))
+        return result
 
-    def _global_counts(self, counts: dict[str, Tensor | float], weight: float) -> Mapping[str, Tensor | float]:
-        """Sum the terms' denominators over the ranks; a term that counts nothing divides by one (one that counts .5 of a weight, by .5)."""
-        if self.session.world == 1:
-            return {k: torch.where(v == 0, 1.0, v) if isinstance(v, Tensor) else v or 1.0 for k, v in counts.items()}
-        own = torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self.session.device) for v in counts.values()])
-        summed = sum_over_ranks(self.session, own * weight)
-        return dict(zip(counts, torch.where(summed == 0, 1.0, summed), strict=True))
+    def _after(self, result: StepResult) -> None:
+        """What is due after this step: a record, a validation, a checkpoint, leaving."""
+        progress = self.progress
+        ended = progress.step >= self.total_steps
+        judged = self.validation is not None and (ended or progress.step % self.lengths.validate_every == 0)
+        if ended or judged or progress.step % self.spec.trainer.log_every_steps == 0:
+            self._record(result)
+        better = self._validate() if judged else False
+        if ended or judged:
+            progress.stopped = why_stop(progress, self.spec.trainer, self.lengths, ended=ended)
+        if progress.stopped or judged or progress.step % self.lengths.checkpoint_every == 0 or result.notice is not Notice.NONE:
+            self._save(self._metrics if judged else {}, best=better or (self.validation is None and ended))
+        if result.notice is Notice.STOP and not progress.stopped:
+            raise Interrupted(f"interrupted after step {progress.step} of {self.total_steps}, which is saved")
 
-    def _log_step(self, total: float, steps: int, started: float, gradient_norm: Tensor | None) -> tuple[float, int]:
-        """Journal the mean loss since the last record and stop a run whose loss is no number any more."""
-        summed = sum_over_ranks(self.session, self._logged_loss.clone())
-        count = self.progress.step - self._logged_step
-        loss = float(summed) / max(1, count)
-        if not math.isfinite(loss):
-            rates = {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+    def _record(self, result: StepResult) -> None:
+        """Journal the mean loss since the last record, and what else is known of the step."""
+        progress, stepper = self.progress, self.stepper
+        loss = float(sum_over_ranks(self.session, self.window.clone())) / progress.window_steps
+        rates = stepper.rates()
+        figures = {"loss": loss, "learning_rate": next(iter(rates.values()))}
+        if len(rates) > 1:
+            figures |= {f"learning_rate/{phase}": rate for phase, rate in rates.items()}
+        if len(result.parts) > 1:
+            totals = sum_over_ranks(self.session, torch.stack([part.double() for part in result.parts.values()]))
+            figures |= {f"loss/{name}": float(total) for name, total in zip(result.parts, totals, strict=True)}
+        if result.gradient_norm is not None:
+            figures["gradient_norm"] = float(result.gradient_norm)
+        if stepper.scaler.is_enabled() and stepper.scaler.get_scale() < _LEAST_SCALE:
             raise RunError(
-                f"the training loss is {loss} between steps {self._logged_step} and {self.progress.step} "
-                f"(epoch {self.progress.epoch}, learning rates {rates}). "
-                "The last checkpoint is unharmed. Try a lower learning rate (optimizer.lr) or trainer.clip_norm=1."
+                f"the gradients do not fit into fp16: its scale has fallen to {stepper.scaler.get_scale():g}. Choose trainer.precision=bf16"
             )
-        now = time.perf_counter()
-        speed = count * self.spec.trainer.batch_size / max(1e-9, now - self._logged_at)
-        rate = next(iter(self.optimizers.values())).param_groups[0]["lr"]
-        extra = {} if gradient_norm is None else {"gradient_norm": float(gradient_norm)}
-        self._write("step", seconds=now - started, loss=loss, learning_rate=rate, samples_per_second=speed, **extra)
-        self._logged_loss.zero_()
-        self._logged_at, self._logged_step = now, self.progress.step
-        return total + loss * count, steps + count
+        self._write("step", **figures, **self._watched, **self.meter.figures())
+        self._watched = {}
+        progress.loss_sum, progress.loss_steps = progress.loss_sum + loss * progress.window_steps, progress.loss_steps + progress.window_steps
+        self.window.zero_()
+        progress.window_steps = 0
 
-    def _validate(self) -> dict[str, float]:
-        """Return the epoch's scalar metrics, equal on every rank."""
+    def _validate(self) -> bool:
+        """Validate, journal the figures, equal on every rank, and return whether they are the best so far."""
+        assert self.validation is not None
+        progress, options = self.progress, self.spec.evaluate
         clock = time.perf_counter()
-        take_from_rank_0(self.session, self.model.buffers())  # running means differ; what is validated must be what rank 0 saves
-        options = self.spec.evaluate
-        found = evaluate(self.session, self.task, self.networks, self.validation, options.batch_size, options.max_batches)
-        self.progress.spent["validation"] += time.perf_counter() - clock
-        scalars = {f"validation/{k}": float(v) for k, v in found.items() if isinstance(v, (int, float))}
-        return {"train/loss": self.progress.loss, **scalars}
-
-    def _judge(self, metrics: dict[str, float]) -> bool:
-        """Note whether the monitored metric is the best so far."""
-        monitor = self.spec.trainer.monitor
-        if monitor.metric not in metrics:
-            names = ", ".join(sorted(metrics))
-            raise UserError("trainer.monitor.metric is not reported by this experiment", received=monitor.metric, expected=f"one of: {names}")
-        value, best = metrics[monitor.metric], self.progress.best_value
-        better = math.isfinite(value) and (best is None or (value > best if monitor.mode == "max" else value < best))
-        if better:
-            self.progress.best_value, self.progress.best_step = value, self.progress.step
-        self.progress.epochs_without_best = 0 if better else self.progress.epochs_without_best + 1
+        with self.stepper.averaged():
+            take_from_rank_0(self.session, self.stepper.model.buffers())  # running means differ; what is validated must be what rank 0 saves
+            lockstep = self.spec.performance.strategy == "fsdp"
+            found = evaluate(self.session, self.task, self.stepper.networks, self.validation, options, lockstep=lockstep)
+        self._train_mode()
+        self.meter.start()
+        progress.loss, progress.loss_sum, progress.loss_steps = progress.loss_sum / progress.loss_steps, 0.0, 0
+        self._metrics = {"train/loss": progress.loss, **{f"validation/{k}": float(v) for k, v in found.items() if isinstance(v, (int, float))}}
+        progress.spent["validation"] += time.perf_counter() - clock
+        better = note_best(progress, self._metrics, self.spec.trainer.monitor)
+        self._write("epoch", **self._metrics)
         return better
 
-    def _why_stop(self) -> str:
-        trainer, progress = self.spec.trainer, self.progress
-        if trainer.overfit_one_batch and progress.loss < OVERFIT_LOSS:
-            return f"the loss of one batch fell below {OVERFIT_LOSS}"
-        if progress.step >= self.total_steps:
-            return "all steps made"
-        if trainer.patience_epochs is not None and progress.epochs_without_best >= trainer.patience_epochs:
-            return f"no better {trainer.monitor.metric} for {trainer.patience_epochs} epochs"
-        return ""
-
     def _save(self, metrics: dict[str, float], *, best: bool) -> None:
-        """Rank 0 writes; the others go on, because nothing that they do next touches what it reads."""
-        carries = gather(self.session, {k: v.detach().cpu() for k, v in self.carry.items()})  # each rank has its own samples' carry
-        if self.session.rank != 0:
-            return
-        clock = time.perf_counter()
-        state = {
-            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
-            "scaler": self.scaler.state_dict(),
-            "progress": asdict(self.progress),
-            "carry": carries,
-        }
-        meta = {"epoch": self.progress.epoch, "metrics": metrics, "world": self.session.world, "stopped": self.progress.stopped}
-        self.checkpoints.save(self.progress.step, self.model, state, meta, best=best or self.checkpoints.path("best") is None)
-        self.progress.spent["checkpoint"] += time.perf_counter() - clock
+        self.progress.seconds = time.perf_counter() - self._started
+        self.saver.save(self.stepper, self.progress, self.window, metrics, best=best)
+        self.meter.start()
 
     def _summary(self) -> dict[str, Any]:
         progress, monitor = self.progress, self.spec.trainer.monitor
         busy = progress.spent["data_wait"] + progress.spent["forward_backward"]
-        epochs, rest = divmod(progress.step, self.steps_per_epoch)
-        rows = min(self.training.rows, self.steps_per_epoch * self.spec.trainer.batch_size)  # the last batch of an epoch may be short
-        samples = epochs * rows + rest * self.spec.trainer.batch_size
+        samples = progress.epoch * self._rows + progress.samples
         return {
-            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "parameters": sum(p.numel() for p in self.stepper.model.parameters()),
             "steps": progress.step,
             "epochs": progress.epoch,
             "workers": self.session.world,
@@ -310,9 +261,5 @@ class Loop:
 
     def _write(self, kind: str, **fields: Any) -> None:
         if self.journal is not None:
-            self.journal.write(kind, step=self.progress.step, epoch=self.progress.epoch, **fields)
-
-
-def _mix(seed: int, epoch: int, rank: int) -> int:
-    """One 63-bit seed from three small numbers, without collisions for epochs and ranks below a million."""
-    return (seed * 1_000_003 + epoch) * 1_000_003 + rank & (2**63 - 1)
+            seconds = time.perf_counter() - self._started
+            self.journal.write(kind, step=self.progress.step, epoch=self.progress.epoch, seconds=seconds, **fields)

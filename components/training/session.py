@@ -1,4 +1,4 @@
-"""What a job knows about where it runs. Backends: in this process (here), Ray Train (flows/adapters/ray.py)."""
+"""What a job knows about where it runs. Backends: this process or torchrun's (here), Ray Train (flows/adapters/ray_group.py)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+
+from components.data.streams import Stream
+from components.training.notices import Notice, Told
 
 
 class Session(Protocol):
@@ -22,12 +25,21 @@ class Session(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def stream(self) -> Stream | None:
+        """What `performance.loader=ray_data` fetches with; None where there is no Ray."""
+
+    def notice(self) -> Notice:
+        """Return what this rank has heard. Asked at every step, so it must be cheap; the loop brings the ranks to agreement."""
+
 
 @dataclass
 class LocalSession:
     """This process alone, or one process of a `torch.distributed` group that the caller has initialised."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    told: Told = field(default_factory=Told)
+    stream: Stream | None = None
 
     @property
     def rank(self) -> int:
@@ -36,6 +48,9 @@ class LocalSession:
     @property
     def world(self) -> int:
         return dist.get_world_size() if dist.is_initialized() else 1
+
+    def notice(self) -> Notice:
+        return self.told.notice
 
 
 def gather(session: Session, value: Any) -> list[Any]:

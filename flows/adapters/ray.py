@@ -8,6 +8,7 @@ its own because Ray takes over what it lives in: signal handlers, and the whole 
     job_000.done             written by rank 0 when all ranks have finished the job
     job_000.failed.json      what the first rank to fail reported
     group.failed.json        why the group itself failed
+    stop                     save and leave: somebody pressed Ctrl-C, or a SIGTERM came
     closed                   no more jobs: workers return
 """
 
@@ -21,12 +22,14 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from components.errors import RunError, UserError
+from components.errors import Interrupted, RunError, UserError
 from components.files import read_json, write_json
 from components.spec.parse import to_plain
 from components.spec.schema import ClusterSpec
+from components.training.notices import Notice, Told
 from flows.processes import end_group
 from flows.project import python_command
+from flows.workers import listening
 
 _POLL_SECONDS = 0.05
 _CLOSE_SECONDS = 15.0
@@ -53,11 +56,18 @@ class RayWorkers:
         name = f"job_{self._jobs:03d}"
         self._jobs += 1
         write_json(self.mailbox / f"{name}.json", {"job": job, "config": config})
+        with listening(job) as told:
+            self._wait(name, job, told)
+
+    def _wait(self, name: str, job: str, told: Told) -> None:
+        """Wait for the job's end; what `told` hears goes to the workers."""
         while not (self.mailbox / f"{name}.done").exists():
             alive = self._process.poll() is None
             for failed in (self.mailbox / f"{name}.failed.json", self.mailbox / "group.failed.json"):
                 if failed.exists() and (not alive or is_final(failed)):
                     raise _as_error(read_json(failed))
+            if told.notice is Notice.STOP:
+                (self.mailbox / "stop").touch()
             if not alive:
                 raise RunError(f"the Ray worker group ended with code {self._process.returncode} before the job '{job}' did:\n{self._log_tail()}")
             time.sleep(_POLL_SECONDS)
@@ -83,7 +93,7 @@ class RayWorkers:
 
 def is_final(failed: Path) -> bool:
     """A refusal or a diagnosed failure would come again; only the unexpected is left to Ray's restarts."""
-    return read_json(failed)["kind"] in ("UserError", "RunError")
+    return read_json(failed)["kind"] in ("UserError", "RunError", "Interrupted")
 
 
 def failure(error: BaseException, trace: str, rank: int | None = None) -> dict[str, Any]:
@@ -92,11 +102,13 @@ def failure(error: BaseException, trace: str, rank: int | None = None) -> dict[s
     return {"kind": type(error).__name__, "rank": rank, "error": str(error), "traceback": trace, **fields}
 
 
-def _as_error(record: dict[str, Any]) -> Exception:
+def _as_error(record: dict[str, Any]) -> BaseException:
     if record["kind"] == "UserError":
         return UserError(record["what"], received=record["received"], expected=record["expected"], mend=record["mend"] or "")
     if record["kind"] == "RunError":
         return RunError(record["error"])
+    if record["kind"] == "Interrupted":
+        return Interrupted(record["error"])
     who = "the worker group" if record["rank"] is None else f"worker {record['rank']}"
     return RunError(f"{who} failed: {record['kind']}: {record['error']}\n{record['traceback']}")
 

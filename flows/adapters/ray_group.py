@@ -16,14 +16,16 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
+from components.errors import Interrupted, UserError
 from components.files import read_json, write_json
 from components.spec.parse import parse
 from components.spec.schema import ClusterSpec
+from components.training.notices import Notice
 from flows.adapters.ray import failure, is_final, require_resources
 
 _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
+_LOOK_SECONDS = 0.5  # between two looks at the driver's stop file, which may lie on a network
 
 
 def main(mailbox: Path) -> int:
@@ -119,14 +121,41 @@ def _fit(cluster: ClusterSpec, mailbox: Path) -> None:
 class RaySession:
     """The worker's view inside a TorchTrainer."""
 
-    def __init__(self) -> None:
+    def __init__(self, mailbox: Path) -> None:
         import ray.train
         import ray.train.torch
+
+        from flows.adapters.ray_data import ray_data
 
         context = ray.train.get_context()
         self.rank: int = context.get_world_rank()
         self.world: int = context.get_world_size()
         self.device = ray.train.torch.get_device()
+        self.stream = ray_data
+        self._stop, self._looked, self._told = mailbox / "stop", 0.0, Notice.NONE
+        self._preemption: Any = None
+
+    def notice(self) -> Notice:
+        """A node that Ray is about to lose: save once, go on (Ray restarts the group elsewhere). The driver's stop file: leave."""
+        preemption = _preemption_notice()
+        if preemption is not None and preemption is not self._preemption:
+            self._preemption = preemption
+            return Notice.SAVE
+        now = time.monotonic()
+        if self._told is Notice.NONE and now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            self._told = Notice.STOP if self._stop.exists() else Notice.NONE
+        return self._told
+
+
+def _preemption_notice() -> Any:
+    """What this worker was told of a preemption.
+
+    Ray's public `get_preemption_info` is a barrier, milliseconds at every step; here the ranks agree in the collective that they have anyway.
+    """
+    from ray.train.v2._internal.execution.context import get_train_context
+
+    return get_train_context().preemption_context.preemption_info
 
 
 def serve(config: dict[str, Any]) -> None:
@@ -134,12 +163,13 @@ def serve(config: dict[str, Any]) -> None:
     from components.training.jobs import JOBS  # imports torch and the data room before the first job asks for them
     from components.training.session import gather
 
-    session, mailbox = RaySession(), Path(config["mailbox"])
+    mailbox = Path(config["mailbox"])
+    session = RaySession(mailbox)
     number = _first_unfinished(mailbox)
     while (letter := _wait_for_job(mailbox, number)) is not None:
         try:
             JOBS[letter["job"]](session, letter["config"])
-        except Exception as error:
+        except (Exception, Interrupted) as error:
             _record_failure(mailbox, number, session.rank, error)
             raise
         gather(session, None)  # a barrier: done means that every rank has finished
@@ -170,7 +200,7 @@ def _wait_for_job(mailbox: Path, number: int) -> dict[str, Any] | None:
     return letter
 
 
-def _record_failure(mailbox: Path, number: int, rank: int, error: Exception) -> None:
+def _record_failure(mailbox: Path, number: int, rank: int, error: BaseException) -> None:
     """The first to fail is the cause; the others fail because it left."""
     path = mailbox / f"job_{number:03d}.failed.json"
     if not path.exists():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +67,56 @@ def test_unknown_split_names_the_known_ones(write, splits):
     with pytest.raises(UserError, match="no split 'dev'") as raised:
         ShardDataset(directory, "dev")
     assert raised.value.expected == ["test", "train", "validation"]
+
+
+@pytest.fixture(params=[0.001, 64], ids=["many shards", "one shard"])
+def two_splits(request, tmp_path):
+    """A data set of two splits with a dense and a ragged column, and what they hold end to end."""
+    rng = np.random.default_rng(2)
+    columns = {"inputs": Column("float32", (3,)), "boxes": Column("int64", (2,), ragged=True)}
+    lengths = {"train": rng.integers(0, 6, 200), "validation": rng.integers(0, 6, 70)}
+    content = {
+        name: {"inputs": rng.normal(size=(len(n), 3)).astype(np.float32), "boxes": Ragged(rng.integers(0, 9, (n.sum(), 2)), np.r_[0, n.cumsum()])}
+        for name, n in lengths.items()
+    }
+    writer = ShardWriter(tmp_path, columns, shard_mib=request.param)
+    write_card(tmp_path, Card("x", "x", "x", "x", {}, columns, {name: writer.write(name, split) for name, split in content.items()}, {}))
+    dense = np.concatenate([split["inputs"] for split in content.values()])
+    values = np.concatenate([split["boxes"].values for split in content.values()])
+    return tmp_path, dense, np.split(values, np.concatenate(list(lengths.values())).cumsum()[:-1])
+
+
+def test_several_splits_are_one_with_unique_row_numbers(two_splits):
+    directory, dense, boxes = two_splits
+    dataset = ShardDataset(directory, "train", "validation")
+    assert (dataset.rows, dataset.split) == (270, "train+validation")
+    wanted = np.array([269, 0, 199, 200, 5, 200])
+    batch = dataset.fetch(wanted)
+    assert batch["sample_id"].tolist() == wanted.tolist()
+    np.testing.assert_array_equal(batch["inputs"], dense[wanted])
+    for place, row in enumerate(wanted):
+        start, stop = batch["boxes.offsets"][place : place + 2]
+        np.testing.assert_array_equal(batch["boxes"][start:stop], boxes[row])
+
+
+def test_several_splits_come_in_the_order_in_which_they_are_named(two_splits):
+    directory, dense, _ = two_splits
+    turned = ShardDataset(directory, "validation", "train").fetch(np.arange(270))["inputs"]
+    np.testing.assert_array_equal(turned, np.concatenate([dense[200:], dense[:200]]))
+
+
+def test_every_one_of_several_splits_must_be_there(two_splits):
+    with pytest.raises(UserError, match="no split 'test'"):
+        ShardDataset(two_splits[0], "train", "test")
+
+
+def test_a_data_set_travels_as_its_path(two_splits, monkeypatch):
+    directory, dense, _ = two_splits
+    monkeypatch.chdir(directory.parent)
+    sent = pickle.dumps(ShardDataset(Path(directory.name), "train", "validation"))
+    assert len(sent) < 500  # the rows alone are 3 KB
+    monkeypatch.chdir("/")  # the other process may stand elsewhere
+    np.testing.assert_array_equal(pickle.loads(sent).fetch(np.arange(270))["inputs"], dense)
 
 
 NAME = "train-00000.inputs.npy"

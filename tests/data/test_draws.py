@@ -19,6 +19,21 @@ def test_the_words_are_those_of_splitmix64():
     assert [word % 2**64 for word in words.tolist()] == expected
 
 
+def test_keys_of_many_names_are_the_streams_of_each():
+    draws = Draws(3, 2, torch.arange(10))
+    keys = draws.keys(["a", "b"])
+    assert keys.shape == (2, 10) and keys.dtype == torch.int64
+    assert torch.equal(keys[1], draws.keys(["b"])[0]) and not torch.equal(keys[0], keys[1])
+    # The words of a key are what every other draw is made of: uniform takes their upper 24 bits.
+    upper = (draws.words(keys[0], 4) >> 40) & (2**24 - 1)
+    assert torch.equal(draws.uniform("a", 4), upper / 2**24)
+
+
+def test_the_words_of_a_key_are_those_of_splitmix64():
+    assert Draws.words(torch.tensor([1234567, 5]), 3).shape == (2, 3)
+    assert Draws.words(torch.tensor([1234567]), 2).tolist() == [[6457827717110365317, 3203168211198807973]]
+
+
 @pytest.mark.parametrize("draw", ["uniform", "normal", "integers"])
 def test_a_sample_draws_the_same_in_any_batch(draw):
     def values(ids: torch.Tensor) -> torch.Tensor:

@@ -37,10 +37,10 @@ def refuse(workspace, *command, **env):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["trainer.epoch=3"], "did you mean 'trainer.epochs'"),
+        (["trainer.duraton=3ep"], "did you mean 'trainer.duration'"),
         (["data=fashion_mnits"], "did you mean 'fashion_mnist'"),
         (["experiment=cnn/lenet"], "did you mean 'cnn/lenet5'"),
-        (["trainer.epochs=many"], "trainer.epochs has the wrong type"),
+        (["trainer.duration=many"], "trainer.duration is no length of training"),
         (["model._target_=os.system"], "model._target_ is not allowed"),
         (["cluster.workers=50"], "more workers than the cluster has"),
         (["cluster=inline", "cluster.workers=2"], "does not fit cluster.backend=inline"),
@@ -53,9 +53,9 @@ def test_a_mistake_in_the_command(workspace, overrides, message):
 
 
 def test_json_tells_machines_too(workspace):
-    done = workspace.run("run", "trainer.epoch=3", "--json")
+    done = workspace.run("run", "trainer.duraton=3ep", "--json")
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told["exit_code"] == 2 and "trainer.epochs" in told["error"]
+    assert told["exit_code"] == 2 and "trainer.duration" in told["error"]
 
 
 def test_a_batch_larger_than_the_data(workspace, finished):

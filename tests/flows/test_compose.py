@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENTS = group_choices(ROOT / "conf", "experiment")
 
 BAD = [  # override, what the message must hold
-    ("trainer.epoch=5", ["unknown key 'trainer.epoch'", "did you mean 'trainer.epochs'"]),
+    ("trainer.duraton=5ep", ["unknown key 'trainer.duraton'", "did you mean 'trainer.duration'"]),
     ("trainer.monitor.metrc=x", ["unknown key 'trainer.monitor.metrc'", "did you mean 'trainer.monitor.metric'"]),
-    ("+trainer.epoch=5", ["unknown key 'trainer.epoch'", "did you mean 'trainer.epochs'"]),
+    ("+trainer.duraton=5ep", ["unknown key 'trainer.duraton'", "did you mean 'trainer.duration'"]),
     ("model.num_clases=3", ["unknown key 'model.num_clases'", "did you mean 'model.num_classes'"]),
     ("optimizer.learning_rate=1", ["unknown key 'optimizer.learning_rate'", "AdamW"]),
     ("experimnt=cnn/lenet5", ["unknown key 'experimnt'", "did you mean 'experiment'"]),
@@ -29,19 +29,21 @@ BAD = [  # override, what the message must hold
     ("trainer=5", ["received: trainer=5"]),
     ("tracking=null", ["received: tracking=null"]),
     ("~trainer.nothing", ["trainer.nothing"]),
-    ("trainer.epochs=five", ["trainer.epochs has the wrong type", "int"]),
-    ("trainer.epochs=2.5", ["trainer.epochs has the wrong type"]),
-    ("trainer.epochs=", ["trainer.epochs has the wrong type"]),
-    ("trainer.epochs=0", ["trainer.epochs is out of range"]),
+    ("trainer.duration=five", ["trainer.duration is no length of training", "3ep (epochs)"]),
+    ("trainer.duration=2ep.5", ["trainer.duration is no length of training"]),
+    ("trainer.duration=", ["trainer.duration is no length of training"]),
+    ("trainer.batch_size=0", ["trainer.batch_size is out of range"]),
     ("optimizer.lr=fast", ["optimizer.lr has the wrong type"]),
+    ("schedule.warmup=5", ["schedule.warmup is no length of training", "500st (steps)"]),
+    ("schedule.warmup_fraction=0.1", ["unknown key 'schedule.warmup_fraction'", "one of: warmup, final_factor"]),
     ("optimizer.lr=nan", ["optimizer.lr is not finite"]),
     ("model=resnet", ["model does not say what to build"]),
     ("model._target_=os.system", ["model._target_ is not allowed"]),
-    ("trainer.epochs=[1", ["received: trainer.epochs=[1"]),
-    ("trainer.epochs", ["received: trainer.epochs"]),
+    ("trainer.duration=[1", ["received: trainer.duration=[1"]),
+    ("trainer.duration", ["received: trainer.duration"]),
     ("=5", ["received: =5"]),
-    ("trainer.epochs=1,2", ["received: trainer.epochs=1,2"]),
-    ("trainer.epochs=${trainer.nothing}", ["trainer.nothing"]),
+    ("trainer.duration=1ep,2", ["received: trainer.duration=1ep,2"]),
+    ("trainer.duration=${trainer.nothing}", ["trainer.nothing"]),
     ("store=${oc.env:HOME}", ["reads the environment", "let your shell expand"]),
     ("store=${ oc.env:HOME,x}", ["reads the environment"]),
     ("+store=${hydra:runtime.cwd}", ["reads the environment"]),
@@ -68,14 +70,14 @@ def test_a_good_override_after_a_bad_one_composes():
 @pytest.mark.parametrize(
     ("override", "read", "expected"),
     [
-        ("trainer.max_steps=7", lambda s: s.trainer.max_steps, 7),  # in the schema, in no file
+        ("trainer.ema_decay=0.5", lambda s: s.trainer.ema_decay, 0.5),  # in the schema, in no file
         ("tracking.project=mine", lambda s: s.tracking.project, "mine"),
         ("model.in_channels=3", lambda s: s.model.options["in_channels"], 3),  # in the signature, in no file
         ("optimizer.betas=[0.8,0.9]", lambda s: s.optimizer.options["betas"], [0.8, 0.9]),
         ("optimizer.lr=1e-3", lambda s: s.optimizer.options["lr"], 0.001),
-        ("++trainer.epochs=3", lambda s: s.trainer.epochs, 3),
-        ("trainer.epochs=${data.num_classes}", lambda s: s.trainer.epochs, 10),
-        ("trainer.patience_epochs=null", lambda s: s.trainer.patience_epochs, None),
+        ("++trainer.duration=3ep", lambda s: s.trainer.duration, "3ep"),
+        ("trainer.batch_size=${data.num_classes}", lambda s: s.trainer.batch_size, 10),
+        ("trainer.patience=null", lambda s: s.trainer.patience, None),
         ("~trainer.batch_size", lambda s: s.trainer.batch_size, 64),
         ("store='/a b/c=d'", lambda s: s.store, "/a b/c=d"),
         ("augment=none", lambda s: s.augment.train, ()),
@@ -88,22 +90,22 @@ def test_what_the_schema_and_the_signatures_know_can_be_set(override, read, expe
 def test_the_command_line_wins_over_the_experiment_and_the_experiment_over_the_defaults():
     default = compose(ROOT)
     assert default.experiment == "cnn/lenet5" and default.data.name == "digits"
-    assert default.trainer.epochs == 40  # conf/trainer/default.yaml says 20
+    assert default.trainer.duration == "40ep"  # conf/trainer/default.yaml says 20
     assert default.optimizer == Target("torch.optim.AdamW", {"lr": 0.004, "weight_decay": 0.01})  # the group's decay, the experiment's rate
-    changed = compose(ROOT, ["trainer.epochs=5", "optimizer=sgd", "schedule=step"])
-    assert changed.trainer.epochs == 5
+    changed = compose(ROOT, ["trainer.duration=5ep", "optimizer=sgd", "schedule=step_decay"])
+    assert changed.trainer.duration == "5ep"
     assert changed.optimizer.name == "torch.optim.SGD" and changed.schedule.name.endswith("step_decay")
 
 
 def test_a_debug_preset_wins_over_the_experiment_and_an_explicit_value_over_both():
     fast = compose(ROOT, ["debug=fast"])
-    assert (fast.trainer.epochs, fast.trainer.max_steps, fast.evaluate.max_batches, fast.expect) == (1, 4, 2, ())
+    assert (fast.trainer.duration, fast.evaluate.max_batches, fast.expect) == ("4st", 2, ())
     overfit = compose(ROOT, ["debug=overfit"])
     assert overfit.schedule.name.endswith(".constant")  # the experiment chooses the cosine
-    assert (overfit.trainer.overfit_one_batch, overfit.trainer.epochs, overfit.expect) == (True, 200, ())
+    assert (overfit.trainer.overfit_one_batch, overfit.trainer.duration, overfit.expect) == (True, "200ep", ())
     inline = compose(ROOT, ["debug=inline"])
     assert (inline.cluster.backend, inline.cluster.workers) == ("inline", 1)
-    assert compose(ROOT, ["debug=fast", "trainer.max_steps=9"]).trainer.max_steps == 9
+    assert compose(ROOT, ["debug=fast", "trainer.duration=9st"]).trainer.duration == "9st"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

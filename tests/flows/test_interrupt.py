@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 STAGES = ["data", "check", "train", "evaluate", "report"]
 # Evaluation of one sample at a time and many epochs, so that each stage lasts long enough to be hit.
-SLOW = ("run", "cluster=inline", "trainer.epochs=40", "evaluate.batch_size=1")
+SLOW = ("run", "cluster=inline", "trainer.duration=40ep", "evaluate.batch_size=1")
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +63,18 @@ def test_the_next_command_continues_to_the_end(workspace):
 
 
 def test_ctrl_c_while_ray_trains(workspace):
-    code, seconds, output = interrupt(workspace, "train", 1.0, "run", "trainer.epochs=500")
+    code, seconds, output = interrupt(workspace, "train", 1.0, "run", "trainer.duration=500ep", "trainer.checkpoint_every=5000st")
     assert code == 130, output
+    step = int(re.search(r"interrupted after step (\d+) of 10000, which is saved", output)[1])
+    (latest,) = (workspace.root / "store" / "stages" / "train").glob("*.partial/checkpoints/latest")
+    assert latest.read_text().strip() == f"step_{step:08d}"
     assert seconds < 20
     assert_gone(workspace)
 
 
 def test_kill_of_the_driver_leaves_nothing_running(workspace):
     """SIGKILL: the worker group, Ray, the Prefect server and the tracker notice that their driver is gone."""
-    process = workspace.start("run", "trainer.epochs=600")
+    process = workspace.start("run", "trainer.duration=600ep")
     for line in process.stdout:
         if line.startswith("train: epoch"):
             break

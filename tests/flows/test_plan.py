@@ -38,7 +38,7 @@ def test_lenet5_on_digits(store):
     assert found["parameters"] == 61_706
     assert found["training_rows"] == 1258
     assert found["steps"] == 40 * 20  # 1258 rows make 19 batches of 64 and one of 42
-    assert found["batch"] == {"global": 64, "per_worker": 32, "workers": 2}
+    assert found["batch"] == {"global": 64, "per_worker": 32, "workers": 2, "micro_batches": 1}
     assert [s["action"] for s in found["stages"]] == ["reuse", "run", "run", "run", "run"]
     assert [s["stage"] for s in found["stages"]] == list(STAGES)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -56,11 +56,11 @@ def test_the_learning_rates_are_the_formula_s(store):
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
-        (["trainer.epochs=3"], 60),
+        (["trainer.duration=3ep"], 60),
         (["trainer.batch_size=1258"], 40),
         (["trainer.batch_size=1257"], 80),
-        (["trainer.max_steps=7"], 7),
-        (["trainer.max_steps=7000"], 800),
+        (["trainer.duration=7st"], 7),
+        (["trainer.duration=7000st"], 7000),
         (["debug=fast"], 4),
         (["debug=overfit"], 200),
     ],
@@ -70,14 +70,14 @@ def test_steps_by_hand(store, overrides, steps):
 
 
 def test_before_the_data_is_there_its_figures_are_unknown(store):
-    found = planned(store, "data=mnist", "trainer.max_steps=100000")
+    found = planned(store, "data=mnist", "trainer.duration=100000st")
     assert (found["training_rows"], found["steps"], found["learning_rate"]) == (None, None, None)
     assert planned(store, "data=mnist", "debug=overfit")["steps"] == 200  # one batch an epoch, whatever the data
     assert "known once the data is prepared" in plan_text(found)
 
 
 def test_an_optimizer_s_own_default_rate_is_used(store):
-    found = planned(store, "~optimizer.lr", "schedule=constant", "trainer.max_steps=1")
+    found = planned(store, "~optimizer.lr", "schedule=constant", "trainer.duration=1st")
     assert found["learning_rate"] == [{"step": 0, "learning_rate": 0.001}]  # torch's AdamW
 
 
@@ -85,7 +85,7 @@ def test_it_runs_nothing(store):
     before = sorted(p.relative_to(store.root) for p in store.root.rglob("*"))
     text = plan_text(planned(store))
     assert sorted(p.relative_to(store.root) for p in store.root.rglob("*")) == before
-    assert "61,706" in text and "trainer.epochs = 40" in text
+    assert "61,706" in text and "trainer.duration = 40ep" in text
 
 
 def test_the_list_holds_every_experiment():
@@ -98,8 +98,8 @@ def test_an_experiment_that_does_not_compose_does_not_hide_the_others(tmp_path, 
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     (tmp_path / "dvc.yaml").touch()
     folder = tmp_path / "conf" / "experiment" / "cnn"
-    (folder / "broken.yaml").write_text((folder / "lenet5.yaml").read_text().replace("epochs:", "epoch:"))
+    (folder / "broken.yaml").write_text((folder / "lenet5.yaml").read_text().replace("duration:", "duraton:"))
     monkeypatch.chdir(tmp_path)
     broken, sound = experiments()
-    assert broken["experiment"] == "cnn/broken" and "unknown key 'trainer.epoch'" in broken["description"]
+    assert broken["experiment"] == "cnn/broken" and "unknown key 'trainer.duraton'" in broken["description"]
     assert sound["experiment"] == "cnn/lenet5"

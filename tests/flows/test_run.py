@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from components.files import read_json, sha256_file
 
 STAGES = ["data", "check", "train", "evaluate", "report"]
-RUN = ("run", "trainer.epochs=4")
+RUN = ("run", "trainer.duration=4ep")
 
 
 @pytest.fixture(scope="module")
@@ -99,26 +99,26 @@ def test_the_unchanged_command_imports_nothing_heavy(workspace, ran):
 
 def test_other_epochs_reuse_the_data(workspace, ran):
     """And inline, so that a second start of Ray is spared; one epoch of another length is another training."""
-    other = workspace.result("run", "trainer.epochs=1", "cluster=inline")
+    other = workspace.result("run", "trainer.duration=1ep", "cluster=inline")
     statuses = {name: stage["status"] for name, stage in other["stages"].items()}
     assert statuses == {"data": "reused", "check": "reused", "train": "ran", "evaluate": "ran", "report": "ran"}
 
 
 def test_a_damaged_checkpoint_is_found_and_made_again(workspace, ran):
-    other = workspace.result("run", "trainer.epochs=1", "cluster=inline")
+    other = workspace.result("run", "trainer.duration=1ep", "cluster=inline")
     assert other["stages"]["train"]["status"] == "reused"
     weights = Path(other["checkpoint"]) / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    mended = workspace.result("run", "trainer.epochs=1", "cluster=inline")
+    mended = workspace.result("run", "trainer.duration=1ep", "cluster=inline")
     assert mended["stages"]["train"]["status"] == "ran"
     assert mended["metrics"] == other["metrics"]  # the same seed on the same machine
     assert mended["stages"]["evaluate"]["status"] == "reused"  # the same weights to the bit
 
 
 def test_plan_says_what_would_run_and_why(workspace, ran):
-    plan = workspace.result("plan", "trainer.epochs=5")
+    plan = workspace.result("plan", "trainer.duration=5ep")
     actions = {s["stage"]: s["action"] for s in plan["stages"]}
     assert actions == {"data": "reuse", "check": "reuse", "train": "run", "evaluate": "run", "report": "run"}
     assert plan["steps"] == 5 * 20 and plan["parameters"] == 61_706 and plan["training_rows"] == 1258

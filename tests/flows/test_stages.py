@@ -34,13 +34,19 @@ def base():
 @pytest.mark.parametrize(
     ("override", "changed"),
     [
-        ("trainer.epochs=3", {"train"}),
+        ("trainer.duration=3ep", {"train"}),
         ("optimizer.lr=0.1", {"train"}),
         ("schedule=constant", {"train"}),
         ("augment.train=[]", {"train"}),
         ("trainer.precision=bf16", {"train"}),
-        ("cluster.workers=3", {"train"}),
-        ("cluster.gpus_per_worker=1", {"train"}),
+        ("trainer.ema_decay=0.9", {"train"}),
+        ("parameters.no_decay=[bias]", {"train"}),
+        ("phases={main: {every_steps: 2}}", {"train"}),
+        ("resume.permit=[data]", {"train"}),
+        ("cluster.workers=3", set()),  # who carries it out is nobody's business
+        ("cluster.gpus_per_worker=1", set()),
+        ("performance.compile=true", set()),
+        ("watch.every_steps=0", set()),
         ("augment.always=[]", {"train", "evaluate"}),
         ("model.num_classes=11", {"train", "evaluate"}),
         ("loss.label_smoothing=0.1", {"train", "evaluate"}),
@@ -100,7 +106,7 @@ def test_the_environment_names_what_can_change_a_number():
 
 @pytest.mark.parametrize(
     ("override", "same"),
-    [("cluster.address=auto", True), ("tracking.mode=offline", True), ("trainer.epochs=3", False), ("data=mnist", False), ("seed=1", False)],
+    [("cluster.address=auto", True), ("tracking.mode=offline", True), ("trainer.duration=3ep", False), ("data=mnist", False), ("seed=1", False)],
 )
 def test_the_same_work_is_the_same_run(override, same):
     assert (identity(compose(ROOT, [override])) == identity(compose(ROOT))) is same
@@ -126,9 +132,9 @@ def test_decisions(tmp_path):
     assert [d.why for d in first] == ["never ran for this experiment", "after data", "after check", "after train", "after evaluate"]
     run_all(store, [])
     assert [(d.stage, d.why) for d in decide(spec, store)] == [(s, "unchanged") for s in STAGES]
-    longer = decide(compose(ROOT, ["trainer.epochs=41", "cluster.address=auto"]), store)
+    longer = decide(compose(ROOT, ["trainer.duration=41ep", "cluster.address=auto"]), store)
     assert [d.manifest is not None for d in longer] == [True, True, False, False, False]
-    assert [d.why for d in longer[2:]] == ["trainer.epochs: 40 -> 41", "after train", "after evaluate"]
+    assert [d.why for d in longer[2:]] == ["trainer.duration: 40ep -> 41ep", "after train", "after evaluate"]
     (store.root / "stages" / "check" / longer[1].manifest.key / "output").write_text("CHECK")
     damaged = decide(spec, store)
     assert [d.manifest is not None for d in damaged] == [True, False, False, False, False]
@@ -138,11 +144,11 @@ def test_decisions(tmp_path):
 def test_why_names_three_changes_and_counts_the_rest(tmp_path):
     store = Store(tmp_path)
     run_all(store, [])
-    spec = compose(ROOT, ["trainer.epochs=1", "trainer.batch_size=2", "optimizer.lr=3", "optimizer.weight_decay=4", "seed=5"])
+    spec = compose(ROOT, ["trainer.duration=1ep", "trainer.batch_size=2", "optimizer.lr=3", "optimizer.weight_decay=4", "seed=5"])
     why = explain("train", key_parts("train", spec, manifests()), store, "cnn/lenet5")
     assert why == "seed: 0 -> 5; optimizer.lr: 0.004 -> 3; optimizer.weight_decay: 0.01 -> 4 and 2 more"
-    added = compose(ROOT, ["trainer.max_steps=9"])
-    assert explain("train", key_parts("train", added, manifests()), store, "cnn/lenet5") == "trainer.max_steps: None -> 9"
+    added = compose(ROOT, ["trainer.duration=9st"])
+    assert explain("train", key_parts("train", added, manifests()), store, "cnn/lenet5") == "trainer.duration: 40ep -> 9st"
     other_code = key_parts("train", compose(ROOT), manifests())
     other_code["code"]["components.training.loop"] = "another"
     assert explain("train", other_code, store, "cnn/lenet5").startswith("components.training.loop: ")

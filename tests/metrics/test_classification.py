@@ -194,3 +194,21 @@ def test_the_result_is_plain_data() -> None:
 def test_names_must_fit_the_classes() -> None:
     with pytest.raises(UserError, match="2 names, num_classes=3"):
         Classification(3, ["a", "b"])
+
+
+def test_average_precision_and_area_of_each_class_against_the_rest_are_scikit_learn_s():
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    generator = torch.Generator().manual_seed(4)
+    logits, targets = torch.randn(40, 3, generator=generator), torch.randint(0, 3, (40,), generator=generator)
+    metric = Classification(3)
+    metric.update({"logits": logits, "losses": torch.zeros(40)}, {"targets": targets, "sample_id": torch.arange(40)})
+    found = metric.compute([metric.state()])
+    probabilities = logits.double().softmax(1)
+    for k, row in enumerate(found["per_class"]):
+        assert row["average_precision"] == pytest.approx(average_precision_score(targets == k, probabilities[:, k]))
+        assert row["roc_auc"] == pytest.approx(roc_auc_score(targets == k, probabilities[:, k]))
+    assert found["macro_average_precision"] == pytest.approx(sum(r["average_precision"] for r in found["per_class"]) / 3)
+    many = Classification(65)
+    many.update({"logits": torch.randn(2, 65), "losses": torch.zeros(2)}, {"targets": torch.tensor([0, 1]), "sample_id": torch.arange(2)})
+    assert many.state()["probabilities"].shape == (2, 0) and "macro_average_precision" not in many.compute([many.state()])

@@ -86,7 +86,7 @@ def test_masking_leaves_its_input_alone() -> None:
 @pytest.mark.parametrize(
     ("command", "masked"),
     [
-        ("modelyard run tracking.api_key=abc trainer.epochs=5", f"modelyard run tracking.api_key={MASK} trainer.epochs=5"),
+        ("modelyard run tracking.api_key=abc trainer.duration=5ep", f"modelyard run tracking.api_key={MASK} trainer.duration=5ep"),
         ("modelyard run '+a.token=a b' x=1", f"modelyard run +a.token={MASK} x=1"),
         ("modelyard run +a.token='a b' x='c d'", f"modelyard run +a.token={MASK} 'x=c d'"),
         ("modelyard run --api-key abc --json", f"modelyard run --api-key {MASK} --json"),

@@ -30,19 +30,19 @@ def put(plain, path, value):
 
 BAD = [  # path, value, what the message must hold
     ("trainr", {}, ["unknown key 'trainr'", "did you mean 'trainer'"]),
-    ("trainer.epoch", 5, ["unknown key 'trainer.epoch'", "did you mean 'trainer.epochs'"]),
+    ("trainer.duraton", "5ep", ["unknown key 'trainer.duraton'", "did you mean 'trainer.duration'"]),
     ("trainer.monitor.mod", "max", ["unknown key 'trainer.monitor.mod'", "did you mean 'trainer.monitor.mode'"]),
     ("data.fetch.file", {}, ["unknown key 'data.fetch.file'", "did you mean 'data.fetch.files'"]),
     ("model", ..., ["missing key 'model'"]),
     ("data.fetch.files", ..., ["missing key 'data.fetch.files'"]),
     ("trainer", 5, ["trainer must be a mapping", "5"]),
-    ("trainer.epochs", "five", ["trainer.epochs has the wrong type", "'five' (str)", "int"]),
-    ("trainer.epochs", 5.0, ["trainer.epochs has the wrong type", "5.0 (float)", "int"]),
-    ("trainer.epochs", True, ["trainer.epochs has the wrong type", "True (bool)"]),
+    ("trainer.batch_size", "five", ["trainer.batch_size has the wrong type", "'five' (str)", "int"]),
+    ("trainer.batch_size", 5.0, ["trainer.batch_size has the wrong type", "5.0 (float)", "int"]),
+    ("trainer.batch_size", True, ["trainer.batch_size has the wrong type", "True (bool)"]),
     ("trainer.clip_norm", False, ["trainer.clip_norm has the wrong type"]),
-    ("trainer.epochs", None, ["trainer.epochs has the wrong type", "NoneType"]),
-    ("trainer.epochs", 0, ["trainer.epochs is out of range", "at least 1"]),
-    ("trainer.max_steps", 0, ["trainer.max_steps is out of range", "at least 1"]),
+    ("trainer.batch_size", None, ["trainer.batch_size has the wrong type", "NoneType"]),
+    ("trainer.duration", 5, ["trainer.duration has the wrong type", "5 (int)", "str"]),
+    ("trainer.accumulate", 0, ["trainer.accumulate is out of range", "at least 1"]),
     ("trainer.clip_norm", -0.5, ["trainer.clip_norm is out of range", "at least 0"]),
     ("trainer.clip_norm", float("nan"), ["trainer.clip_norm is not finite"]),
     ("check.max_imbalance", float("inf"), ["check.max_imbalance is not finite"]),
@@ -65,6 +65,7 @@ BAD = [  # path, value, what the message must hold
     ("optimizer.lr", float("nan"), ["optimizer.lr is not finite"]),
     ("optimizer.betas", [0.9, float("inf")], ["optimizer.betas[1] is not finite"]),
     ("schedule.step", 3, ["unknown key 'schedule.step'"]),  # the loop gives it
+    ("schedule.warmup", 500, ["schedule.warmup is no length of training", "500st (steps)"]),
     ("augment.train", [{"_target_": "components.data.transforms.RandomShift"}], ["missing key 'augment.train[0].pixels'"]),
     ("expect", {"digits": 0.97}, ["expect.digits must be a mapping", "0.97"]),
     ("expect", {"digits": {"test/accuracy": 0.97}}, ["expect.digits.test/accuracy must be a mapping"]),
@@ -146,3 +147,10 @@ def test_every_composed_spec_comes_back_from_json(experiment, data, debug):
     assert again == spec
     assert canonical_json(to_plain(again)) == canonical_json(plain)
     assert (spec.experiment, spec.data.name) == (experiment, data)
+
+
+@pytest.mark.parametrize(("key", "told"), [("epochs", "trainer.duration=5ep"), ("max_steps", "trainer.duration=500st"), ("lr", "optimizer.lr")])
+def test_what_people_of_other_tools_type_first_is_answered(plain, key, told):
+    with pytest.raises(UserError, match=f"unknown key 'trainer.{key}'") as caught:
+        parse_spec({**plain, "trainer": {key: 5}})
+    assert told in str(caught.value)

@@ -13,8 +13,9 @@ from components.errors import UserError
 from components.losses.classification import CrossEntropy
 from components.models.cnn.lenet5 import LeNet5
 from components.spec import targets
+from components.spec.duration import Duration
 from components.spec.schema import Target
-from components.spec.targets import build, check_target, module_source, resolve
+from components.spec.targets import build, check_target, lengths, module_source, resolve
 
 LENET5 = "components.models.cnn.lenet5.LeNet5"
 
@@ -47,7 +48,7 @@ def test_only_public_names_under_the_allowed_packages_are_targets(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["components.files.Path", "components.data.publish.contextmanager", "components.training.loop.DistributedDataParallel"],
+    ["components.files.Path", "components.data.publish.contextmanager", "components.training.strategy.DistributedDataParallel"],
 )
 def test_what_a_module_of_ours_imports_from_elsewhere_is_no_target(name):
     assert resolve(name) is not None  # it would be found, were it allowed
@@ -80,6 +81,18 @@ def test_signatures_of_our_own_classes_and_functions(target):
     assert list(read.names) == [p.name for p in seen]
     assert read.required == {p.name for p in seen if p.default is p.empty}
     assert not read.open
+
+
+def test_an_option_annotated_steps_is_a_length_with_a_unit():
+    name = "components.optim.schedules.linear"
+    check_target(Target(name, {"warmup": "5st", "hold": "0.5ep", "final_factor": 0}), "schedule", ("step", "total_steps"))
+    found = lengths(Target(name, {"warmup": "5st", "hold": "0.5ep", "final_factor": 0}), "schedule")
+    assert found == {"warmup": Duration(5.0, "st"), "hold": Duration(0.5, "ep")}
+    for value in (5, 0.1, None, "5", "1.5st"):
+        with pytest.raises(UserError, match=r"schedule\.hold is no length of training"):
+            check_target(Target(name, {"warmup": "5st", "hold": value}), "schedule", ("step", "total_steps"))
+    with pytest.raises(UserError, match=r"schedule\.final_factor has the wrong type"):
+        check_target(Target(name, {"final_factor": "0.1dur"}), "schedule", ("step", "total_steps"))
 
 
 @pytest.fixture

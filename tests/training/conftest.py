@@ -24,18 +24,26 @@ ROWS = {"train": 41, "validation": 30, "test": 23}  # 41 = 5 batches of 8 and a 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
     """Images `(N, 1, 8, 8)` uint8 of three classes that differ in which third is bright, with noise."""
-    rng = np.random.default_rng(11)
+    return write_stripes(tmp_path_factory.mktemp("data") / "stripes", ROWS, seed=11)
+
+
+@pytest.fixture(scope="session")
+def other_data(tmp_path_factory) -> Path:
+    """The same kind of images, others, and fewer."""
+    return write_stripes(tmp_path_factory.mktemp("data") / "others", {**ROWS, "train": 36}, seed=12)
+
+
+def write_stripes(directory: Path, sizes: dict[str, int], seed: int) -> Path:
+    rng = np.random.default_rng(seed)
     splits = {}
-    for name, rows in ROWS.items():
+    for name, rows in sizes.items():
         targets = rng.integers(0, 3, rows)
         inputs = rng.integers(0, 120, (rows, 1, 8, 8))
         for row, target in enumerate(targets):
             inputs[row, 0, 2 * target : 2 * target + 3] += 100
         splits[name] = {"inputs": inputs.astype(np.uint8), "targets": targets}
     columns = {"inputs": Column("uint8", (1, 8, 8)), "targets": Column("int64", classes=("top", "middle", "bottom"))}
-    definition = synthetic_definition("stripes")
-    directory = tmp_path_factory.mktemp("data") / "stripes"
-    write_data_set(definition, SourceData(columns, splits), {}, directory)
+    write_data_set(synthetic_definition("stripes"), SourceData(columns, splits), {}, directory)
     return directory
 
 
@@ -48,7 +56,7 @@ def plain() -> Callable[..., dict[str, Any]]:
         "optimizer=sgd",
         "optimizer.lr=0.05",
         "trainer.batch_size=8",
-        "trainer.epochs=4",
+        "trainer.duration=4ep",
         "trainer.log_every_steps=1",
         "trainer.monitor.metric=validation/loss",
         "evaluate.batch_size=7",

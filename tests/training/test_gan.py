@@ -10,7 +10,7 @@ from tests.training import systems
 from tests.training.systems import train
 from tests.training.test_loop import assert_same_weights, records
 
-OPTIONS = ("trainer.monitor.metric=validation/score", "optimizer.lr=0.02", "trainer.epochs=4")
+OPTIONS = ("trainer.monitor.metric=validation/score", "optimizer.lr=0.02", "trainer.duration=4ep")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_to_the_bit(group, plain, d
     assert resumed[0]["notes"]["phases"][0] == (12, "discriminator")
     folder, whole = runs[world]
     assert records(resumed[0], "step", "loss") == records(whole[0], "step", "loss")
-    one, other = [verify(Checkpoints(d / "checkpoints").path("last")) for d in (folder, tmp_path)]
+    one, other = [verify(Checkpoints(d / "checkpoints").path("latest")) for d in (folder, tmp_path)]
     assert one["files"]["model.safetensors"] == other["files"]["model.safetensors"]
 
 

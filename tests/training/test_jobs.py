@@ -16,11 +16,12 @@ from components.training import checkpoint, jobs, journal
 from components.training.checkpoint import Checkpoints
 from components.training.inputs import Inputs
 from components.training.session import LocalSession
+from components.training.system import build_system
 
 
 @pytest.fixture(scope="module")
 def spec(plain):
-    found = plain("optimizer=adamw", "optimizer.lr=0.004", "trainer.epochs=12", "evaluate.batch_size=4")
+    found = plain("optimizer=adamw", "optimizer.lr=0.004", "trainer.duration=12ep", "evaluate.batch_size=4")
     found["augment"]["always"].append({"_target_": "components.data.transforms.Resize", "size": 32})
     return found
 
@@ -74,9 +75,9 @@ def test_evaluation_does_not_depend_on_the_number_of_workers(evaluated):
 def test_the_metrics_are_those_of_a_pass_by_hand(evaluated, spec, data, trained):
     parsed = parse_spec(spec)
     inputs = Inputs(data, "test", parsed, LocalSession())
-    model, _ = jobs.build_system(parsed, inputs.dataset.card, LocalSession())
+    model, _ = build_system(parsed, inputs.dataset.card, LocalSession())
     checkpoint.load_weights(Checkpoints(trained[0] / "checkpoints").path("best"), model)
-    (batch,) = inputs.evaluation(23)
+    ((batch, _),) = inputs.evaluation(23)
     with torch.no_grad():
         logits = model.eval()(batch["inputs"])
     found = evaluated[3][1][0]

@@ -17,6 +17,7 @@ from components.errors import RunError, UserError
 from components.files import read_json
 from components.training import checkpoint
 from components.training.checkpoint import Checkpoints
+from components.training.plain_state import load_state
 from tests.training import systems
 from tests.training.systems import train
 
@@ -36,7 +37,7 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
 @pytest.fixture(scope="module")
 def runs(group, plain, data, tmp_path_factory):
     """The same training on 1, 2 and 3 workers: every rank's result."""
-    spec = plain("schedule=cosine", "schedule.warmup_fraction=0.25")
+    spec = plain("schedule=cosine", "schedule.warmup=0.25dur")
     folder = tmp_path_factory.mktemp("worlds")
     return {world: group.run(world, train, spec, data, folder / str(world), systems.linear) for world in (1, 2, 3)}
 
@@ -70,7 +71,7 @@ def by_hand(data: Path, optimizer_of, *, epochs: int, batch_size: int, rate=lamb
 
 
 def test_a_loop_written_by_hand_gives_the_same_losses_and_weights(group, plain, data, tmp_path):
-    spec = plain("optimizer=adamw", "optimizer.lr=0.01", "schedule=constant", "trainer.epochs=2")
+    spec = plain("optimizer=adamw", "optimizer.lr=0.01", "schedule=constant", "trainer.duration=2ep")
     (ours,) = group.run(1, train, spec, data, tmp_path, systems.linear)
     model, losses, _ = by_hand(data, lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.01), epochs=2, batch_size=8)
     assert records(ours, "step", "loss") == pytest.approx(losses, rel=1e-6)
@@ -99,8 +100,8 @@ def test_the_number_of_workers_changes_nothing_but_the_last_digits(runs, data):
 def test_the_gradient_of_an_uneven_last_batch_is_the_mean_over_its_rows(group, plain, data, tmp_path, world):
     """One step of plain SGD over 38 rows and one over the 3 that are left, rate 1: the weights move by the mean gradients."""
     options = ["optimizer.lr=1.0", "optimizer.momentum=0.0", "optimizer.nesterov=false", "optimizer.weight_decay=0.0"]
-    spec = plain("schedule=constant", "trainer.epochs=1", "trainer.batch_size=38", *options)
-    one = {**spec, "trainer": {**spec["trainer"], "max_steps": 1}}
+    spec = plain("schedule=constant", "trainer.duration=1ep", "trainer.batch_size=38", *options)
+    one = {**spec, "trainer": {**spec["trainer"], "duration": "1st"}}
     first, second = [group.run(world, train, s, data, tmp_path / str(i), systems.linear)[0] for i, s in enumerate((one, spec))]
     _, _, gradients = by_hand(data, lambda p: torch.optim.SGD(p, lr=1.0), epochs=1, batch_size=38)
     moved = [a - b for a, b in zip(first["weights"].values(), second["weights"].values(), strict=True)]
@@ -136,7 +137,7 @@ def test_the_summary(runs):
 
 
 def test_records_of_several_steps_hold_their_mean(group, plain, data, tmp_path, runs):
-    spec = plain("schedule=cosine", "schedule.warmup_fraction=0.25", "trainer.log_every_steps=4", "trainer.epochs=4")
+    spec = plain("schedule=cosine", "schedule.warmup=0.25dur", "trainer.log_every_steps=4", "trainer.duration=4ep")
     (coarse,) = group.run(1, train, spec, data, tmp_path, systems.linear)
     fine = records(runs[1][0], "step", "loss")
     ends = records(coarse, "step", "step")
@@ -149,7 +150,7 @@ def test_records_of_several_steps_hold_their_mean(group, plain, data, tmp_path, 
 @pytest.mark.parametrize("world", [1, 2])
 def test_clipping_is_by_the_norm_of_the_whole_gradient(group, plain, data, tmp_path, world):
     options = ["optimizer.lr=1.0", "optimizer.momentum=0.0", "optimizer.nesterov=false", "optimizer.weight_decay=0.0"]
-    spec = plain("schedule=constant", "trainer.max_steps=1", "trainer.clip_norm=0.01", *options)
+    spec = plain("schedule=constant", "trainer.duration=1st", "trainer.clip_norm=0.01", *options)
     result = group.run(world, train, spec, data, tmp_path, systems.linear)[0]
     _, _, gradients = by_hand(data, lambda p: torch.optim.SGD(p, lr=1.0), epochs=1, batch_size=8)
     norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients[0]))
@@ -163,7 +164,7 @@ def test_clipping_is_by_the_norm_of_the_whole_gradient(group, plain, data, tmp_p
 
 def test_terms_have_denominators_of_their_own(group, plain, data, tmp_path):
     """Batches without a sample of the rare class divide by one; counts below one divide as they are."""
-    spec = plain("schedule=constant", "trainer.batch_size=2", "trainer.max_steps=21", "trainer.epochs=1", "optimizer.lr=1e-20")
+    spec = plain("schedule=constant", "trainer.batch_size=2", "trainer.duration=1ep", "optimizer.lr=1e-20")
     one, two = [group.run(world, train, spec, data, tmp_path / str(world), systems.weighted)[0] for world in (1, 2)]
     assert records(one, "step", "loss") == pytest.approx(records(two, "step", "loss"), rel=1e-6)
     dataset = ShardDataset(data, "train")
@@ -178,22 +179,22 @@ def test_terms_have_denominators_of_their_own(group, plain, data, tmp_path):
     assert records(one, "step", "loss") == pytest.approx(expected, rel=1e-5)
 
 
-def test_max_steps_ends_a_run_in_the_middle_of_an_epoch(group, plain, data, tmp_path):
-    (result,) = group.run(1, train, plain("trainer.max_steps=8"), data, tmp_path, systems.linear)
-    assert (result["summary"]["steps"], result["summary"]["epochs"], result["summary"]["stopped"]) == (8, 2, "all steps made")
+def test_a_duration_in_steps_ends_a_run_in_the_middle_of_an_epoch(group, plain, data, tmp_path):
+    (result,) = group.run(1, train, plain("trainer.duration=8st"), data, tmp_path, systems.linear)
+    assert (result["summary"]["steps"], result["summary"]["epochs"], result["summary"]["stopped"]) == (8, 1, "all steps made")  # one whole epoch
     assert records(result, "epoch", "step") == [6, 8]
     assert result["journal"][0]["total_steps"] == 8
-    assert Checkpoints(tmp_path / "checkpoints").path("last").name == "step_00000008"
+    assert Checkpoints(tmp_path / "checkpoints").path("latest").name == "step_00000008"
 
 
 def test_early_stopping_waits_its_patience_out(group, plain, data, tmp_path):
     """The weights stand still, so the first epoch stays the best: two more epochs, then the end."""
-    spec = plain("trainer.patience_epochs=2", "trainer.epochs=9", "optimizer.lr=1e-30")
+    spec = plain("trainer.patience=2ep", "trainer.duration=9ep", "optimizer.lr=1e-30")
     (result,) = group.run(1, train, spec, data, tmp_path, systems.linear)
-    assert result["summary"]["stopped"] == "no better validation/loss for 2 epochs"
+    assert result["summary"]["stopped"] == "no better validation/loss for 2ep"
     assert result["summary"]["epochs"] == 3 and result["summary"]["best"]["step"] == 6
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    assert (checkpoints.path("best").name, checkpoints.path("last").name) == ("step_00000006", "step_00000018")
+    assert (checkpoints.path("best").name, checkpoints.path("latest").name) == ("step_00000006", "step_00000018")
 
 
 def test_the_monitor_may_look_upwards_and_must_be_there(group, plain, data, tmp_path):
@@ -206,24 +207,24 @@ def test_the_monitor_may_look_upwards_and_must_be_there(group, plain, data, tmp_
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint(group, plain, data, tmp_path):
-    with pytest.raises(RunError, match="training loss is nan between steps 8 and 9"):
+    with pytest.raises(RunError, match="a number is not finite in step 8"):
         group.run(2, train, plain(), data, tmp_path, systems.poisoned)
-    last = Checkpoints(tmp_path / "checkpoints").path("last")
+    last = Checkpoints(tmp_path / "checkpoints").path("latest")
     assert last.name == "step_00000006"
     meta = checkpoint.verify(last)
     assert math.isfinite(meta["metrics"]["validation/loss"])
-    assert checkpoint.load_state(last)["optimizers"]["main"]["state"][0]["momentum_buffer"].isfinite().all()
+    assert load_state(last)["optimizers"]["main"]["state"][0]["momentum_buffer"].isfinite().all()
 
 
 def test_overfitting_one_batch_succeeds_with_a_sound_model(group, plain, data, tmp_path):
-    spec = plain("debug=overfit", "trainer.epochs=200", "optimizer=adamw", "optimizer.lr=0.02", "trainer.log_every_steps=20")
+    spec = plain("debug=overfit", "trainer.duration=200ep", "optimizer=adamw", "optimizer.lr=0.02", "trainer.log_every_steps=20")
     (result,) = group.run(1, train, spec, data, tmp_path, systems.linear)
     assert result["summary"]["stopped"] == "the loss of one batch fell below 0.01"
     assert result["summary"]["steps"] < 200 and records(result, "epoch", "train/loss")[-1] < 0.01
 
 
 def test_overfitting_one_batch_fails_with_a_model_that_cannot(group, plain, data, tmp_path):
-    spec = plain("debug=overfit", "trainer.epochs=15", "trainer.log_every_steps=20")
+    spec = plain("debug=overfit", "trainer.duration=15ep", "trainer.log_every_steps=20")
     with pytest.raises(RunError, match=r"cannot overfit one batch.* after 15 steps"):
         group.run(1, train, spec, data, tmp_path / "almost", systems.almost_frozen)
     with pytest.raises(RunError, match=r"cannot overfit one batch.* after 15 steps"):  # the same command again says the same
@@ -234,7 +235,7 @@ def test_overfitting_one_batch_fails_with_a_model_that_cannot(group, plain, data
 
 
 def test_bfloat16_trains(group, plain, data, tmp_path, runs):
-    spec = plain("schedule=cosine", "schedule.warmup_fraction=0.25", "trainer.precision=bf16")
+    spec = plain("schedule=cosine", "schedule.warmup=0.25dur", "trainer.precision=bf16")
     (result,) = group.run(1, train, spec, data, tmp_path, systems.linear)
     losses, exact = records(result, "step", "loss"), records(runs[1][0], "step", "loss")
     assert losses != exact and losses == pytest.approx(exact, abs=0.05)
@@ -243,10 +244,10 @@ def test_bfloat16_trains(group, plain, data, tmp_path, runs):
 
 def test_what_is_validated_is_what_is_saved_though_running_means_differ_by_rank(group, plain, data, tmp_path):
     """Batch normalisation on two workers: each has running means of its own rows; rank 0's count, on both."""
-    spec = plain("trainer.batch_size=18", "trainer.epochs=2", "trainer.monitor.mode=max")
+    spec = plain("trainer.batch_size=18", "trainer.duration=2ep", "trainer.monitor.mode=max")
     ranks = group.run(2, train, spec, data, tmp_path, systems.normalised)
     assert_same_weights(ranks[0]["weights"], ranks[1]["weights"])
-    last = Checkpoints(tmp_path / "checkpoints").path("last")
+    last = Checkpoints(tmp_path / "checkpoints").path("latest")
     (found,) = group.run(1, systems.evaluate_checkpoint, spec, data, last, systems.normalised)
     journalled = read_json(last / "meta.json")["metrics"]
     assert found == {k: v for k, v in journalled.items() if k != "train/loss"}

@@ -1,4 +1,4 @@
-"""Interrupted and run again equals never interrupted, to the bit."""
+"""Interrupted and run again equals never interrupted, to the bit; on other numbers of workers, to the last digits."""
 
 from __future__ import annotations
 
@@ -8,89 +8,134 @@ from typing import Any
 import pytest
 
 from components.errors import UserError
-from components.files import read_json
+from components.files import digest, read_json
 from components.training import journal
 from components.training.checkpoint import Checkpoints, verify
+from components.training.plain_state import load_state
 from tests.training import systems
 from tests.training.systems import train
+from tests.training.test_loop import assert_same_weights
 
-OPTIONS = ("optimizer=adamw", "schedule=cosine", "trainer.log_every_steps=4", "trainer.epochs=4")
-TIMES = {"seconds", "samples_per_second"}
+OPTIONS = (
+    "optimizer=adamw",
+    "schedule=cosine",
+    "trainer.log_every_steps=4",
+    "trainer.duration=4ep",
+    "trainer.accumulate=2",
+    "trainer.checkpoint_every=2st",
+    "trainer.ema_decay=0.8",
+)
+SYSTEMS = {
+    "classifier": (systems.dropout, ()),  # torch's own dropout: it draws from the generator of its rank
+    "GAN": (systems.gan, ("trainer.monitor.metric=validation/score",)),
+    "LSTM with state": (systems.recurrent, ("trainer.order=contiguous", "optimizer.lr=0.02")),
+}
+TIMES = {"seconds", "samples_per_second", "step_seconds", "data_wait_share", "eta_seconds", "peak_memory_gib"}
+# 41 rows by 8: six steps an epoch. Checkpoints lie at every second step, and at 6, 12, 18 after the validation.
+STOPS = {"before any checkpoint": (1, 0), "at an epoch's end": (6, 0), "in the middle of an epoch": (15, 0), "between two micro-batches": (16, 1)}
 
 
 def figures(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The journal but for times, and for the events that tell of each start."""
-    return [{k: v for k, v in r.items() if k not in TIMES} for r in result["journal"] if r["kind"] != "event"]
+    """The journal but for times, for the events that tell of each start, and for the watch, which begins anew."""
+    return [{k: v for k, v in r.items() if k not in TIMES and not k.startswith("watch/")} for r in result["journal"] if r["kind"] != "event"]
 
 
-def weights(directory: Path, pointer: str) -> str:
-    return verify(Checkpoints(directory / "checkpoints").path(pointer))["files"]["model.safetensors"]["sha256"]
+def weights(directory: Path, pointer: str) -> dict[str, Any]:
+    files = verify(Checkpoints(directory / "checkpoints").path(pointer))["files"]
+    return {name: files[name] for name in files if name.endswith(".safetensors")}
 
 
 @pytest.fixture(scope="module")
 def whole(group, plain, data, tmp_path_factory):
-    """Uninterrupted trainings of a model with dropout (it draws from torch's own generator) on 1 and 2 workers."""
-    folder = tmp_path_factory.mktemp("whole")
-    return {w: (folder / str(w), group.run(w, train, plain(*OPTIONS), data, folder / str(w), systems.dropout)[0]) for w in (1, 2)}
+    """Uninterrupted trainings of every system on 1 and 2 workers."""
+    folder, runs = tmp_path_factory.mktemp("whole"), {}
+    for name, (system, options) in SYSTEMS.items():
+        for world in (1, 2):
+            where = folder / f"{name}{world}"
+            runs[name, world] = (where, group.run(world, train, plain(*OPTIONS, *options), data, where, system))
+    return runs
 
 
-@pytest.mark.parametrize("stop_at", [3, 6, 15], ids=["before any checkpoint", "right after one", "in the middle of an epoch"])
+@pytest.mark.parametrize("stop", STOPS)
 @pytest.mark.parametrize("world", [1, 2])
-def test_an_interrupted_run_continues_as_if_nothing_had_been(group, plain, data, tmp_path, whole, world, stop_at):
-    folder, uninterrupted = whole[world]
-    (stopped, *_) = group.run(world, train, plain(*OPTIONS), data, tmp_path, systems.dropout, stop_at)
-    assert stopped["summary"] is None and len(figures(stopped)) < len(figures(uninterrupted))
-    (resumed, *_) = group.run(world, train, plain(*OPTIONS), data, tmp_path, systems.dropout)
-    assert figures(resumed) == figures(uninterrupted)
-    assert [weights(tmp_path, p) for p in ("best", "last")] == [weights(folder, p) for p in ("best", "last")]
-    assert resumed["summary"]["best"] == uninterrupted["summary"]["best"]
-    starts = [r["step"] for r in resumed["journal"] if r["kind"] == "event"]
-    assert starts == [0, stop_at // 6 * 6]
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_an_interrupted_run_continues_as_if_nothing_had_been(group, plain, data, tmp_path, whole, name, world, stop):
+    (system, options), (folder, uninterrupted) = SYSTEMS[name], whole[name, world]
+    spec = plain(*OPTIONS, *options)
+    stopped = group.run(world, train, spec, data, tmp_path, system, *STOPS[stop])
+    assert all(r["summary"] is None for r in stopped)
+    resumed = group.run(world, train, spec, data, tmp_path, system)
+    assert figures(resumed[0]) == figures(uninterrupted[0])
+    for pointer in ("best", "latest"):
+        assert weights(tmp_path, pointer) == weights(folder, pointer)
+    assert resumed[0]["summary"]["best"] == uninterrupted[0]["summary"]["best"]
+    last, other = [load_state(Checkpoints(d / "checkpoints").path("latest")) for d in (tmp_path, folder)]
+    assert str(last["optimizers"]) == str(other["optimizers"]) and str(last["ranks"]) == str(other["ranks"])
+    starts = [r["step"] for r in resumed[0]["journal"] if r.get("name") == "start"]
+    assert starts == [0, STOPS[stop][0] // 2 * 2]
 
 
 def test_interrupted_again_and_again(group, plain, data, tmp_path, whole):
-    folder, uninterrupted = whole[1]
+    folder, (uninterrupted,) = whole["classifier", 1]
     for stop_at in (2, 8, 9, 14, 23):
         group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.dropout, stop_at)
     (resumed,) = group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.dropout)
-    assert figures(resumed) == figures(uninterrupted) and weights(tmp_path, "last") == weights(folder, "last")
+    assert figures(resumed) == figures(uninterrupted) and weights(tmp_path, "latest") == weights(folder, "latest")
 
 
-@pytest.mark.parametrize("ending", [("trainer.max_steps=8",), ("trainer.patience_epochs=1", "optimizer.lr=1e-30")])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 3), (3, 2)])
+@pytest.mark.parametrize("name", ["linear", "LSTM with state"])
+def test_another_number_of_workers_goes_on_with_the_same_global_batches(group, plain, data, tmp_path, name, before, after):
+    """Interrupted in the middle of an epoch; neither system draws from the generator of a rank, so all the rest must agree."""
+    system, options = SYSTEMS.get(name, (systems.linear, ()))
+    spec = plain(*OPTIONS[1:], *options)  # SGD: Adam's division makes more of the last digits
+    (expected,) = group.run(1, train, spec, data, tmp_path / "whole", system)
+    group.run(before, train, spec, data, tmp_path / "cut", system, 15)
+    resumed = group.run(after, train, spec, data, tmp_path / "cut", system)
+    for result in resumed:
+        assert_same_weights(result["weights"], expected["weights"], 1e-6)
+    losses = [[r["loss"] for r in result["journal"] if r["kind"] == "step"] for result in (resumed[0], expected)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_after_a_change_of_workers_every_sample_is_visited_once(group, plain, data, tmp_path, after):
+    """`carrying` adds up the sample ids that each place has seen since the epoch began, across the interruption."""
+    spec = plain(*OPTIONS)
+    group.run(2, train, spec, data, tmp_path, systems.carrying, 15)  # its last checkpoint stands at step 14, two steps into the third epoch
+    finished = group.run(after, train, {**spec, "trainer": {**spec["trainer"], "duration": "17st"}}, data, tmp_path, systems.carrying)
+    seen = sum(int(carry["seen"].sum()) for result in finished for carry in result["carry"])
+    order = systems.order_of(data, spec, epoch=2)
+    assert seen == sum(order[:40])  # five batches of eight, each row once
+
+
+@pytest.mark.parametrize("ending", [("trainer.duration=8st",), ("trainer.patience=1ep", "optimizer.lr=1e-30")])
 def test_a_finished_run_that_is_started_again_makes_no_step_more(group, plain, data, tmp_path, ending):
     """Killed after its last checkpoint and before the store took it: the second run has nothing to do but to say so."""
     spec = plain(*OPTIONS, *ending)
     (first,) = group.run(1, train, spec, data, tmp_path, systems.dropout)
-    before = weights(tmp_path, "last"), weights(tmp_path, "best")
+    before = weights(tmp_path, "latest"), weights(tmp_path, "best")
     (second,) = group.run(1, train, spec, data, tmp_path, systems.dropout)
-    assert (weights(tmp_path, "last"), weights(tmp_path, "best")) == before
+    assert (weights(tmp_path, "latest"), weights(tmp_path, "best")) == before
     assert figures(second) == figures(first)
     for name in ("steps", "epochs", "best", "stopped"):
         assert second["summary"][name] == first["summary"][name]
 
 
 def test_early_stopping_remembers_how_long_it_has_waited(group, plain, data, tmp_path):
-    spec = plain(*OPTIONS, "trainer.patience_epochs=2", "trainer.epochs=9", "optimizer.lr=1e-30")
+    spec = plain(*OPTIONS, "trainer.patience=2ep", "trainer.duration=9ep", "optimizer.lr=1e-30")
     group.run(1, train, spec, data, tmp_path, systems.linear, 13)  # one epoch without a better one is behind it
     (resumed,) = group.run(1, train, spec, data, tmp_path, systems.linear)
     assert resumed["summary"]["stopped"].startswith("no better") and resumed["summary"]["epochs"] == 3
 
 
-def test_each_worker_gets_its_own_carry_back(group, plain, data, tmp_path):
-    whole = group.run(2, train, plain(*OPTIONS), data, tmp_path / "whole", systems.carrying)
-    group.run(2, train, plain(*OPTIONS), data, tmp_path / "cut", systems.carrying, 15)
-    resumed = group.run(2, train, plain(*OPTIONS), data, tmp_path / "cut", systems.carrying)
-    seen = [int(r["carry"]["seen"]) for r in whole]
-    assert seen[0] != seen[1] and [int(r["carry"]["seen"]) for r in resumed] == seen
-
-
 def test_a_checkpoint_with_a_flipped_byte_is_refused(group, plain, data, tmp_path):
     group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.linear, 15)
-    path = Checkpoints(tmp_path / "checkpoints").path("last") / "state.pt"
+    path = Checkpoints(tmp_path / "checkpoints").path("latest") / "state.safetensors"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"state\.pt is not what was saved"):
+    with pytest.raises(UserError, match=r"state\.safetensors is not what was saved"):
         group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.linear)
     assert journal.read(tmp_path / "metrics.jsonl")[-1]["step"] == 12  # the refused run has written nothing
 
@@ -101,8 +146,11 @@ def test_another_model_s_checkpoint_is_refused(group, plain, data, tmp_path):
         group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.normalised)
 
 
-def test_the_meta_tells_where_it_stands(whole):
-    folder, result = whole[2]
-    meta = read_json(Checkpoints(folder / "checkpoints").path("last") / "meta.json")
-    assert (meta["step"], meta["epoch"], meta["world"], meta["stopped"]) == (24, 4, 2, "all steps made")
+def test_the_meta_tells_where_it_stands_and_where_it_comes_from(whole):
+    folder, (result, *_) = whole["classifier", 2]
+    meta = read_json(Checkpoints(folder / "checkpoints").path("latest") / "meta.json")
+    assert (meta["step"], meta["epoch"], meta["samples"], meta["world"], meta["stopped"]) == (24, 4, 0, 2, "all steps made")
     assert meta["metrics"]["train/loss"] == [r for r in result["journal"] if r["kind"] == "epoch"][-1]["train/loss"]
+    assert meta["value"] == meta["metrics"]["validation/loss"] and meta["weights"] == "ema.safetensors"
+    assert meta["origin"] == {"code": "abc"} and meta["spec"]["trainer"]["batch_size"] == 8
+    assert len(meta["data_sha256"]) == 64 and meta["spec_digest"] == digest(meta["spec"]) and set(meta["versions"]) == {"python", "torch", "numpy"}

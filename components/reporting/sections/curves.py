@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from components.reporting.charts import SERIES, Series, line_chart
+from components.reporting.diagnosis import diagnose
 from components.reporting.journal import Journal, points, thinned
 from components.reporting.run import Run
 from components.reporting.sections.base import Section
@@ -33,6 +34,7 @@ def curves(run: Run) -> Section | None:
             "main": main,
             "more": more,
             "best": best,
+            "diagnoses": diagnose(journal.epochs),
             "stopped": run.summary.get("stopped"),
             "events": _events(journal),
             "skipped": journal.skipped,

@@ -1,0 +1,66 @@
+"""The job that evaluates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.files import atomic_path, write_json
+from components.metrics.select import select_samples
+from components.spec.parse import parse_spec
+from components.training import checkpoint
+from components.training.evaluator import evaluate as evaluate_split
+from components.training.inputs import Inputs
+from components.training.session import Session, gather
+from components.training.system import build_system
+
+
+def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate a checkpoint into `config["directory"]`: metrics.json, samples.npz (of the last split).
+
+    Args:
+        session: this worker's place in the group.
+        config: `spec` (plain), `data` (prepared directory), `checkpoint` (directory), `directory`.
+
+    Returns:
+        `{split: metrics}`, on every rank.
+    """
+    spec, data, directory = parse_spec(config["spec"]), Path(config["data"]), Path(config["directory"])
+    meta = checkpoint.verify(Path(config["checkpoint"]))
+    results: dict[str, Any] = {}
+    for split in spec.evaluate.splits:
+        inputs = Inputs(data, split, spec, session)
+        model, task = build_system(spec, inputs.dataset.card, session)
+        checkpoint.load_weights(Path(config["checkpoint"]), model, meta["weights"])
+        parts: list[dict[str, Tensor]] = []
+        results[split] = evaluate_split(session, task, task.split(model), inputs, spec.evaluate, parts)
+    everything = gather(session, parts)
+    if session.rank == 0:
+        _write_samples(directory / "samples.npz", [part for rank in everything for part in rank], inputs)
+        write_json(directory / "metrics.json", results)
+    return results
+
+
+def _write_samples(path: Path, parts: list[dict[str, Tensor]], inputs: Inputs) -> None:
+    """Keep what the report shows: a chosen few samples with their raw inputs."""
+    columns = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
+    order = columns["sample_id"].argsort(stable=True)
+    columns = {k: v[order] for k, v in columns.items()}
+    chosen = select_samples(columns["sample_id"], columns["losses"], _right(columns))
+    kept = {k: v[torch.searchsorted(columns["sample_id"], chosen)].numpy() for k, v in columns.items()}
+    raw = inputs.dataset.fetch(kept["sample_id"])
+    kept |= {k: v.numpy() for k, v in raw.items() if k not in kept}
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **kept)
+
+
+def _right(columns: dict[str, Tensor]) -> Tensor:
+    """Which samples were predicted right, all over; where nothing is predicted, none."""
+    if not {"predictions", "targets"} <= columns.keys():
+        return torch.zeros(len(columns["sample_id"]), dtype=torch.bool)
+    same: Tensor = columns["predictions"] == columns["targets"]
+    return same.reshape(len(same), -1).all(dim=1)
