@@ -37,4 +37,7 @@ def test_memory_that_is_taken_again_costs_no_page_faults():
     if told == "False":
         pytest.skip("needs glibc")
     assert kept < 100
-    assert faults("as it is")[1] > 1000  # else there would be nothing to mend
+    plain = faults("as it is")[1]
+    if plain == 0:
+        pytest.skip("this kernel counts no page faults")  # gVisor, for one
+    assert plain > 1000  # else there would be nothing to mend
