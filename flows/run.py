@@ -143,9 +143,7 @@ class PipelineRun:
 
     def _train_upstream(self, name: str, spec: Spec) -> Manifest:
         """Get a run that this one builds on trained, by this run's workers."""
-        run = PipelineRun(
-            self.root, spec, f"upstream {name} of {self.command}", self.store, lambda line: self.announce(f"{name}: {line}"), self.follow
-        )
+        run = PipelineRun(self.root, spec, f"upstream {name} of {self.command}", self.store, self._announce_upstream, self.follow)
         self.warm()
         run._workers = self._workers
         try:
