@@ -23,7 +23,7 @@ class Pose(Metric):
 
     The thesis leaves the diameter open; here it is the distance from the true left shoulder to the true right hip of the same frame (Sapp and
     Taskar 2013), the other diagonal where one of these is not labelled. A frame with neither has no measure and is left out; `unscaled` counts its
-    labelled joints. Hidden joints count like others; `pck_hidden` and `pck_seen` are the two parts.
+    labelled joints. Hidden joints count like others; `pck_occluded` and `pck_visible` are the two parts.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Pose(Metric):
         """Return the scores over all ranks' samples; a ratio without joints is 0.
 
         Returns:
-            Floats `pck` (at 0.2), `pck_hidden` and `pck_seen` where some labelled joints are hidden, `mean_pose_pck` where the data set has a mean
+            Floats `pck` (at 0.2), `pck_occluded` and `pck_visible` where some labelled joints are hidden, `mean_pose_pck` where the data set has a mean
             pose; `loss`, the mean over samples; `pck_area`, the mean of the curve; `samples`, `joints`, `unscaled`; `per_joint`, rows
             {joint, count, pck, ...the same parts}; `curve`, {threshold: [...], pck: [...], ...}.
 
@@ -79,7 +79,7 @@ class Pose(Metric):
         state, distance = samples["state"].flatten(0, 1), samples["distance"].flatten(0, 1)
         parts = {"pck": (state > 0, distance)}
         if bool((state == HIDDEN).any()):
-            parts |= {"pck_hidden": (state == HIDDEN, distance), "pck_seen": (state == SEEN, distance)}
+            parts |= {"pck_occluded": (state == HIDDEN, distance), "pck_visible": (state == SEEN, distance)}
         if "mean_distance" in samples:
             parts["mean_pose_pck"] = (state > 0, samples["mean_distance"].flatten(0, 1))
         curve = {name: [pck(values, chosen, threshold) for threshold in CURVE] for name, (chosen, values) in parts.items()}
