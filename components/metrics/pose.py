@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.data.skeleton import HIDDEN, JOINTS, SEEN, TORSO
+from components.data.skeleton import HIDDEN, JOINTS, SEEN, THRESHOLD, TORSO
 from components.errors import RunError
 from components.metrics.base import Metric, State, gather_samples
 
-THRESHOLD = 0.2
 CURVE = tuple(step / 50 for step in range(26))  # 0, 0.02, ..., 0.5
 
 
@@ -65,8 +64,8 @@ class Pose(Metric):
         """Return the scores over all ranks' samples; a ratio without joints is 0.
 
         Returns:
-            Floats `pck` (at 0.2), `pck_occluded` and `pck_visible` where some labelled joints are hidden, `mean_pose_pck` where the data set has a mean
-            pose; `loss`, the mean over samples; `pck_area`, the mean of the curve; `samples`, `joints`, `unscaled`; `per_joint`, rows
+            Floats `pck` (at 0.2), `pck_occluded` and `pck_visible` where some labelled joints are hidden, `mean_pose_pck` where the data set has
+            a mean pose; `loss`, the mean over samples; `pck_area`, the mean of the curve; `samples`, `joints`, `unscaled`; `per_joint`, rows
             {joint, count, pck, ...the same parts}; `curve`, {threshold: [...], pck: [...], ...}.
 
         Raises:
