@@ -72,10 +72,11 @@ def read_lsp(raw: Path, size: int, margin: float, validation_rows: int, test_row
 def _joints(archive: zipfile.ZipFile) -> Floats:
     """Return `(photos or more, K, 3)`: x, y, visible."""
     from scipy.io import loadmat  # half a second, and only this reader needs it
+    from scipy.io.matlab import MatReadError
 
     try:
         joints = loadmat(io.BytesIO(archive.read("joints.mat")))["joints"]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, MatReadError) as error:
         raise UserError(f"{_ARCHIVE} holds no joints.mat that can be read: {error}", received=archive.filename) from error
     if joints.ndim != 3 or joints.shape[:2] != (len(JOINTS), 3):
         raise UserError("joints.mat has another shape", received=joints.shape, expected=f"({len(JOINTS)}, 3, photos)")
