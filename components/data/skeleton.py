@@ -20,4 +20,3 @@ BONES = (
 # A torso's diameter is the distance from the left shoulder to the right hip (Sapp and Taskar 2013, section 5; the thesis 000 names the torso and
 # does not say which distance). Where one of the two is not labelled, the other diagonal stands in.
 TORSO = ((9, 2), (8, 3))
-THRESHOLD = 0.2  # of PCK, in torsos (notes 000 L71)

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.data.skeleton import HIDDEN, JOINTS, SEEN, THRESHOLD, TORSO
 from components.errors import RunError
 from components.metrics.base import Metric, State, gather_samples
 
+THRESHOLD = 0.2
 CURVE = tuple(step / 50 for step in range(26))  # 0, 0.02, ..., 0.5
+
+OCCLUDED, VISIBLE = 1, 2  # of a keypoint (x, y, v), as in COCO (Lin et al. 2014); 0 is not labelled
 
 
 class Pose(Metric):
@@ -22,10 +24,15 @@ class Pose(Metric):
 
     The thesis leaves the diameter open; here it is the distance from the true left shoulder to the true right hip of the same frame (Sapp and
     Taskar 2013), the other diagonal where one of these is not labelled. A frame with neither has no measure and is left out; `unscaled` counts its
-    labelled joints. Hidden joints count like others; `pck_occluded` and `pck_visible` are the two parts.
+    labelled joints. Occluded joints count like others; `pck_occluded` and `pck_visible` are the two parts.
+
+    Args:
+        joints: the K names.
+        torso: pairs of joint numbers whose distance is the diameter; the first pair that is labelled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, joints: Sequence[str], torso: Sequence[tuple[int, int]]) -> None:
+        self.joints, self.torso = list(joints), list(torso)
         self._batches: list[State] = []
 
     def update(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
@@ -42,7 +49,7 @@ class Pose(Metric):
         truth, found = (tensor.detach().cpu().double() for tensor in (batch["keypoints"], outputs["poses"]))
         assert found.shape == truth.shape, (tuple(found.shape), tuple(truth.shape))
         truth, found = (tensor.reshape(len(tensor), -1, *tensor.shape[-2:]) for tensor in (truth, found))
-        torso, state = torso_diameter(truth), truth[..., 2].round().long()
+        torso, state = torso_diameter(truth, self.torso), truth[..., 2].round().long()
         part = {
             "sample_id": batch["sample_id"].detach().cpu().long(),
             "losses": outputs["losses"].detach().cpu().double(),
@@ -77,8 +84,8 @@ class Pose(Metric):
         _refuse_non_finite(samples)
         state, distance = samples["state"].flatten(0, 1), samples["distance"].flatten(0, 1)
         parts = {"pck": (state > 0, distance)}
-        if bool((state == HIDDEN).any()):
-            parts |= {"pck_occluded": (state == HIDDEN, distance), "pck_visible": (state == SEEN, distance)}
+        if bool((state == OCCLUDED).any()):
+            parts |= {"pck_occluded": (state == OCCLUDED, distance), "pck_visible": (state == VISIBLE, distance)}
         if "mean_distance" in samples:
             parts["mean_pose_pck"] = (state > 0, samples["mean_distance"].flatten(0, 1))
         curve = {name: [pck(values, chosen, threshold) for threshold in CURVE] for name, (chosen, values) in parts.items()}
@@ -95,19 +102,19 @@ class Pose(Metric):
                     "count": int((state[:, k] > 0).sum()),
                     **{part: pck(values[:, k], chosen[:, k], THRESHOLD) for part, (chosen, values) in parts.items()},
                 }
-                for k, name in enumerate(JOINTS)
+                for k, name in enumerate(self.joints)
             ],
             "curve": {"threshold": list(CURVE), **curve},
         }
 
 
-def torso_diameter(truth: Tensor) -> Tensor:
-    """Return the distance from the left shoulder to the right hip, else from the right shoulder to the left hip, else 0.
+def torso_diameter(truth: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Return the distance of the first pair of joints that is labelled, else 0.
 
     (..., K, 3), the last axis (x, y, v) -> (...), in pixels.
     """
     diameter = torch.zeros(truth.shape[:-2], dtype=truth.dtype)
-    for shoulder, hip in reversed(TORSO):
+    for shoulder, hip in reversed(pairs):
         ends = truth[..., shoulder, :], truth[..., hip, :]
         both = (ends[0][..., 2] > 0) & (ends[1][..., 2] > 0)
         diameter = torch.where(both, torch.linalg.vector_norm(ends[0][..., :2] - ends[1][..., :2], dim=-1), diameter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from components.data.card import Card
-from components.data.skeleton import JOINTS
+from components.data.skeleton import JOINTS, TORSO
 from components.decoding.heatmap import HeatmapCodec
 from components.errors import UserError
 from components.metrics.base import Metric
@@ -60,8 +60,8 @@ class Pose(Task):
         return {"poses": self.codec.decode(heatmaps), "losses": self._errors(heatmaps, batch).flatten(1).sum(dim=1) / counts}
 
     def metrics(self) -> Metric:
-        """PCK: of all, of hidden and of seen joints, by joint and over thresholds."""
-        return PoseMetric()
+        """PCK: of all, of occluded and of visible joints, by joint and over thresholds."""
+        return PoseMetric(JOINTS, TORSO)
 
     def samples(self, batch: Batch, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses `(B,)` and poses `(B, [T,] K, 3)`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components.data.skeleton import JOINTS
+from components.data.skeleton import JOINTS, TORSO
 from components.errors import RunError
 from components.metrics.pose import Pose, torso_diameter
 
@@ -22,7 +22,7 @@ def person(torso: float = 50.0, frames: tuple[int, ...] = ()) -> torch.Tensor:
 
 
 def scores(truth: torch.Tensor, found: torch.Tensor, **more: torch.Tensor) -> dict:
-    metric = Pose()
+    metric = Pose(JOINTS, TORSO)
     metric.update({"poses": found, "losses": torch.ones(len(truth))}, {"keypoints": truth, "sample_id": torch.arange(len(truth)), **more})
     return metric.compute([metric.state()])
 
@@ -70,7 +70,7 @@ def test_the_other_diagonal_stands_in_and_a_person_without_either_is_left_out():
     truth[0, JOINTS.index("right shoulder"), 1] -= 20.0
     truth[1:, [SHOULDER, JOINTS.index("right shoulder")], 2] = 0
     truth[2, JOINTS.index("right shoulder"), 2] = 2  # at the hip: a torso of zero measures nothing
-    assert torso_diameter(truth).tolist() == [20.0, 0.0, 0.0]
+    assert torso_diameter(truth, TORSO).tolist() == [20.0, 0.0, 0.0]
     result = scores(truth, truth.clone())
     assert result["joints"] == K - 1 and result["unscaled"] == 2 * K - 3 and result["pck"] == 1.0
 
@@ -88,10 +88,10 @@ def test_any_dealing_of_batches_to_ranks_gives_the_same():
     whole = scores(truth, truth + noise)
     states = []
     for rows in ([5, 6], [0, 1, 2], [3, 4]):
-        metric = Pose()
+        metric = Pose(JOINTS, TORSO)
         metric.update({"poses": (truth + noise)[rows], "losses": torch.ones(len(rows))}, {"keypoints": truth[rows], "sample_id": torch.tensor(rows)})
         states.append(metric.state())
-    assert Pose().compute([*states, Pose().state()]) == whole
+    assert Pose(JOINTS, TORSO).compute([*states, Pose(JOINTS, TORSO).state()]) == whole
     assert 0 < whole["pck"] < 1
 
 

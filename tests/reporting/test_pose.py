@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from components.data.skeleton import JOINTS
+from components.data.skeleton import JOINTS, TORSO
 from components.metrics.pose import Pose
 from components.reporting.page import _draw, _environment
 from components.reporting.sections.pose import draw_pose, draw_strip, pose
@@ -20,7 +20,7 @@ def run(*frames: int) -> SimpleNamespace:
     keypoints = np.concatenate([rng.uniform(2, 30, (ROWS, *frames, K, 2)), rng.integers(0, 3, (ROWS, *frames, K, 1))], axis=-1)
     keypoints[..., [9, 2], 2] = 2
     poses = keypoints + rng.normal(0, 1, keypoints.shape)
-    metric = Pose()
+    metric = Pose(JOINTS, TORSO)
     batch = {"keypoints": torch.tensor(keypoints), "sample_id": torch.arange(ROWS)}
     metric.update({"poses": torch.tensor(poses), "losses": torch.rand(ROWS, generator=torch.Generator().manual_seed(0))}, batch)
     samples = {

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image, ImageDraw
 
-from components.data.skeleton import BONES, HIDDEN, JOINTS, THRESHOLD
+from components.data.skeleton import BONES, HIDDEN, JOINTS
 from components.reporting.charts import SERIES, Series, line_chart
 from components.reporting.images import png
 from components.reporting.run import Plain, Run
@@ -16,6 +16,7 @@ from components.reporting.sections.base import Section
 
 WORST, OTHERS, CLIPS = 6, 12, 4
 _FRAME_PIXELS = 192  # about so wide is a photo on the page, and half as wide a frame of a clip
+_THRESHOLD = 0.2  # of the scores; components/metrics/pose.py has it too, and torch behind it
 _NAMES = {"pck": "all joints", "pck_occluded": "occluded", "pck_visible": "visible", "mean_pose_pck": "the mean training pose"}
 _RIGHT, _LEFT, _TRUNK, _TRUE = (255, 120, 40), (60, 170, 255), (250, 220, 70), (255, 255, 255)
 
@@ -29,7 +30,7 @@ def pose(run: Run) -> Section | None:
         "pose",
         "Pose",
         {
-            "intro": f"A joint is correct where it is closer to the truth than {THRESHOLD:g} of the torso's diameter. Predictions are drawn in "
+            "intro": f"A joint is correct where it is closer to the truth than {_THRESHOLD:g} of the torso's diameter. Predictions are drawn in "
             "colour (right side orange, left side blue), the truth in white; a ring marks a joint that is occluded.",
             "figures": _figures(run),
             "tables": [_joint_table(scores)],
@@ -102,7 +103,7 @@ def _joint_table(scores: Plain) -> dict[str, Any]:
     parts = [name for name in _NAMES if name in scores]
     rows = [["all", scores["joints"], *[scores[name] for name in parts]]]
     rows += [[row["joint"], row["count"], *[row[name] for name in parts]] for row in scores["per_joint"]]
-    return {"title": f"PCK@{THRESHOLD:g} by joint", "columns": ["joint", "labelled", *[_NAMES[name] for name in parts]], "rows": rows}
+    return {"title": f"PCK@{_THRESHOLD:g} by joint", "columns": ["joint", "labelled", *[_NAMES[name] for name in parts]], "rows": rows}
 
 
 def _curve(scores: Plain) -> Markup:
