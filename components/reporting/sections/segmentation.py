@@ -16,7 +16,7 @@ from components.reporting.sections.base import Section
 WORST_SAMPLES, OTHER_SAMPLES = 4, 6
 TOP_CONFUSIONS = 10
 _WIDTH_PIXELS = 240  # of a picture; greater ones are drawn at every n-th pixel
-_VOID, _RIGHT, _WRONG = (70, 70, 74), (232, 232, 236), (214, 40, 57)
+_VOID, _RIGHT, _WRONG = (0, 0, 0), (232, 232, 236), (214, 40, 57)
 _SWATCH_PIXELS = 24
 
 
