@@ -44,7 +44,7 @@ class Beam:
 
     def penalty(self, tokens: int) -> float:
         """What a log probability is divided by."""
-        return ((5 + tokens) / 6) ** self.length_penalty
+        return float(((5 + tokens) / 6) ** self.length_penalty)
 
 
 @dataclass
@@ -78,13 +78,11 @@ def beam_search(step: Step, memory: State, state: State, rows: int, beam: Beam) 
     state = {name: value.repeat_interleave(size, 0) for name, value in state.items()}
     live = _Hypotheses(torch.empty(rows, size, 0, dtype=torch.int64, device=device), torch.full((rows, size), -math.inf, device=device))
     live.scores[:, 0] = 0.0  # one empty prefix
-    finished = _Hypotheses(
-        torch.full((rows, size, beam.max_tokens), beam.pad, device=device), torch.full((rows, size), -math.inf, device=device)
-    )
+    finished = _Hypotheses(torch.full((rows, size, beam.max_tokens), beam.pad, device=device), torch.full((rows, size), -math.inf, device=device))
     last = torch.full((rows, size), beam.bos, device=device)
     for length in range(1, beam.max_tokens + 1):
         logits, state = step(last.flatten(), memory, state)
-        log_p = live.scores[..., None] + logits.float().log_softmax(dim=1).unflatten(0, (rows, size))
+        log_p = live.scores[..., None] + logits.float().log_softmax(dim=1).reshape(rows, size, -1)
         scores, places = log_p.flatten(1).topk(2 * size)
         parents, tokens = places // log_p.shape[2], places % log_p.shape[2]
         ends = tokens == beam.eos

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.decoding.text import text
 from components.errors import RunError
 from components.metrics.base import Metric, State, gather_samples
 
@@ -27,11 +26,11 @@ class Translation(Metric):
     perplexity and accuracy do: they are comparable between models of one vocabulary only (notes 002 L3957).
 
     Args:
-        vocabulary: the target language's, in the order of its numbers.
+        to_text: a row of token numbers, padding included, as a sentence.
     """
 
-    def __init__(self, vocabulary: Sequence[str]) -> None:
-        self.vocabulary = vocabulary
+    def __init__(self, to_text: Callable[[Sequence[int]], str]) -> None:
+        self.to_text = to_text
         self._batches: list[State] = []
 
     def update(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
@@ -89,19 +88,17 @@ class Translation(Metric):
             "length_ratio": beam["length_ratio"],
             "nats_per_token": nats,
             "accuracy": int(samples["hits"].sum()) / tokens,
-            "precisions": [
-                {"order": n + 1, "beam": beam["precisions"][n], "greedy": greedy["precisions"][n]} for n in range(_SHOWN_ORDERS)
-            ],
+            "precisions": [{"order": n + 1, "beam": beam["precisions"][n], "greedy": greedy["precisions"][n]} for n in range(_SHOWN_ORDERS)],
             "signature": beam["signature"],
             "tokens": tokens,
             "samples": len(samples["sample_id"]),
         }
 
     def _bleu(self, translations: Tensor, references: list[str]) -> dict[str, Any]:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
 
         scorer = BLEU(lowercase=True)
-        found = scorer.corpus_score([text(row, self.vocabulary) for row in translations.tolist()], [references])
+        found = scorer.corpus_score([self.to_text(row) for row in translations.tolist()], [references])
         return {
             "score": float(found.score),
             "brevity_penalty": float(found.bp),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol, cast
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from components.data.card import Card
 from components.data.draws import Draws
-from components.data.sources.parallel import BOS, EOS, PAD
+from components.data.sources.parallel import BOS, EOS, PAD, text
 from components.decoding.beam import Beam, State, beam_search
 from components.losses.classification import cross_entropy
 from components.metrics.base import Metric
@@ -69,7 +70,7 @@ class Translation(Task):
 
     def metrics(self) -> Metric:
         """BLEU of both decodings, nats per token, accuracy."""
-        return TranslationMetric(self.vocabulary)
+        return TranslationMetric(functools.partial(text, vocabulary=self.vocabulary))
 
     def samples(self, batch: Batch, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses `(B,)` and both translations `(B, L)`; source and reference are columns of the data."""

@@ -1,4 +1,4 @@
-"""Sentences and their translations, one a line in two files (Multi30k: Elliott et al. 2016, "Multi30K: Multilingual English-German image descriptions").
+"""Sentences and their translations, one a line in two files (Elliott et al. 2016, "Multi30K: Multilingual English-German image descriptions").
 
 Legend: N sentence pairs, V tokens of a vocabulary.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,9 +28,7 @@ _WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")  # hyphens and apostrophes ins
 Encoder = Callable[[str], list[int]]
 
 
-def read_parallel(
-    raw: Path, source: str, target: str, tokens: Literal["word", "subword"], vocabulary_size: int, max_tokens: int
-) -> SourceData:
+def read_parallel(raw: Path, source: str, target: str, tokens: Literal["word", "subword"], vocabulary_size: int, max_tokens: int) -> SourceData:
     """Read `<split>.<language>` for train, val and test_2016_flickr; vocabularies are made of the training split only.
 
     Sentences are in lower case, as is usual for this set. `subword` is byte-pair encoding (Sennrich et al. 2016), one vocabulary for both
@@ -65,6 +63,26 @@ def read_parallel(
 def clean(line: str) -> str:
     """Return a sentence in lower case, in Unicode's composed form, with single blanks."""
     return " ".join(unicodedata.normalize("NFC", line).lower().split())
+
+
+def pieces(tokens: Iterable[int], vocabulary: Sequence[str]) -> list[str]:
+    """Return the pieces of a sentence up to its end, without begin and padding."""
+    found = []
+    for token in tokens:
+        if token == EOS:
+            break
+        if token not in (PAD, BOS):
+            found.append(vocabulary[token])
+    return found
+
+
+def text(tokens: Iterable[int], vocabulary: Sequence[str]) -> str:
+    """Return a sentence as text: pieces joined, a blank where a word begins; an unknown word stands for itself, `<unk>`.
+
+    Words and marks of a word vocabulary all begin with a blank, "a dog ."; BLEU's tokenizer makes no difference of it.
+    """
+    joined = "".join(f"{SPACE}{piece}" if piece == SPECIAL[UNKNOWN] else piece for piece in pieces(tokens, vocabulary))
+    return joined.replace(SPACE, " ").strip()
 
 
 def _lines(path: Path) -> list[str]:
@@ -119,7 +137,8 @@ def _subwords(texts: tuple[list[str], list[str]], size: int) -> tuple[list[list[
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL), show_progress=False)
     tokenizer.train_from_iterator([clean(line) for lines in texts for line in lines], trainer)
     _require_size(tokenizer.get_vocab_size(), size)
-    vocabulary = [tokenizer.id_to_token(i) for i in range(size)]
+    numbers = tokenizer.get_vocab()
+    vocabulary = sorted(numbers, key=numbers.__getitem__)
 
     def encode(line: str) -> list[int]:
         ids: list[int] = tokenizer.encode(line, add_special_tokens=False).ids
