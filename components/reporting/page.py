@@ -17,6 +17,7 @@ from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.timing import timing
+from components.reporting.sections.translation import translation
 from components.reporting.text import duration, number, score
 from components.reporting.verdict import Verdict, judge, scalars
 
@@ -26,6 +27,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     classes,
     calibration,
     predictions,
+    translation,
     data,
     timing,
 )  # fmt: skip
