@@ -11,9 +11,10 @@ _PLACES = {"draußen": "outside", "im wasser": "in the water", "auf der straße"
 _ROWS = {"train": 24, "val": 12, "test_2016_flickr": 12}
 
 PREPARE: dict[str, object] = {"vocabulary_size": 100, "max_tokens": 16}
+_SIZES = ["model.layers=1", "model.heads=2", "model.hidden_dim=16", "model.feedforward_dim=32", "model.max_tokens=16", "task.max_tokens=16"]
 EXPERIMENT = {
-    name: ["model.layers=1", "model.heads=2", "model.hidden_dim=16", "model.feedforward_dim=32", "task.beam_size=2"]
-    for name in ("language/transformer", "language/transformer_words", "language/transformer_full")
+    name: ["~schedule.warmup", *_SIZES, f"model.vocab_size={size}"]
+    for name, size in (("language/transformer", 100), ("language/transformer_full", 100), ("language/transformer_words", 20))
 }
 
 
@@ -23,7 +24,6 @@ def write(raw: Path) -> None:
         (f"Ein {noun} {verb} {place}.", f"A {_NOUNS[noun]} {_VERBS[verb]} {_PLACES[place]}.")
         for noun, verb, place in itertools.product(_NOUNS, _VERBS, _PLACES)
     ]
-    raw.mkdir(parents=True, exist_ok=True)
     spread = [pairs[(29 * i) % len(pairs)] for i in range(len(pairs))]
     for stem, rows in _ROWS.items():
         part, spread = spread[:rows], spread[rows:]
