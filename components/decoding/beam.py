@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 State = dict[str, Tensor]
@@ -49,10 +50,10 @@ class Beam:
 
 @dataclass
 class _Hypotheses:
-    """K of each row, the best first."""
+    """Some of each row, the best first."""
 
-    tokens: Tensor  # (B, K, t) without bos
-    scores: Tensor  # (B, K); -inf: there is none
+    tokens: Tensor  # (B, n, t) without bos
+    scores: Tensor  # (B, n); -inf: there is none
 
 
 @torch.no_grad()
@@ -73,37 +74,44 @@ def beam_search(step: Step, memory: State, state: State, rows: int, beam: Beam) 
     Returns:
         Tokens (B, L) int64, eos and then pad at the end; scores (B,): log probability over penalty.
     """
-    device, size = _device(memory), beam.size
+    device, size = next(iter(memory.values())).device, beam.size
     memory = {name: value.repeat_interleave(size, 0) for name, value in memory.items()}
     state = {name: value.repeat_interleave(size, 0) for name, value in state.items()}
-    live = _Hypotheses(torch.empty(rows, size, 0, dtype=torch.int64, device=device), torch.full((rows, size), -math.inf, device=device))
+    nothing = _Hypotheses(torch.full((rows, size, beam.max_tokens), beam.pad, device=device), torch.full((rows, size), -math.inf, device=device))
+    live, finished = _Hypotheses(nothing.tokens[:, :, :0], nothing.scores.clone()), nothing
     live.scores[:, 0] = 0.0  # one empty prefix
-    finished = _Hypotheses(torch.full((rows, size, beam.max_tokens), beam.pad, device=device), torch.full((rows, size), -math.inf, device=device))
     last = torch.full((rows, size), beam.bos, device=device)
-    for length in range(1, beam.max_tokens + 1):
+    for _ in range(beam.max_tokens):
         logits, state = step(last.flatten(), memory, state)
-        log_p = live.scores[..., None] + logits.float().log_softmax(dim=1).reshape(rows, size, -1)
-        scores, places = log_p.flatten(1).topk(2 * size)
-        parents, tokens = places // log_p.shape[2], places % log_p.shape[2]
-        ends = tokens == beam.eos
-        longer = torch.cat([live.tokens.gather(1, parents[..., None].expand(-1, -1, length - 1)), tokens[..., None]], dim=2)
-        may_end = ends & (torch.arange(scores.shape[1], device=device) < size) & ~_done(finished)[:, None]
-        finished = _merge(finished, longer, (scores / beam.penalty(length)).masked_fill(~may_end, -math.inf), beam)
+        longer, parents = _continuations(live, logits)
+        ends = longer.tokens[:, :, -1] == beam.eos
+        finished = _merge(finished, longer, _may_end(ends, finished), beam)
         if bool(_done(finished).all()):
             break
-        live_scores, chosen = scores.masked_fill(ends, -math.inf).topk(size)
-        live = _Hypotheses(longer.gather(1, chosen[..., None].expand(-1, -1, length)), live_scores)
+        live, chosen = _best(_Hypotheses(longer.tokens, longer.scores.masked_fill(ends, -math.inf)), size)
         last = live.tokens[:, :, -1]
-        origin = (parents.gather(1, chosen) + size * torch.arange(rows, device=device)[:, None]).flatten()
         if size > 1:
-            state = {name: value.index_select(0, origin) for name, value in state.items()}
-    cut = _merge(_nothing_like(finished), live.tokens, live.scores / beam.penalty(beam.max_tokens), beam)
-    none = finished.scores[:, :1] == -math.inf
-    return torch.where(none, cut.tokens[:, 0], finished.tokens[:, 0]), torch.where(none[:, 0], cut.scores[:, 0], finished.scores[:, 0])
+            origin = parents.gather(1, chosen) + size * torch.arange(rows, device=device)[:, None]
+            state = {name: value.index_select(0, origin.flatten()) for name, value in state.items()}
+    cut = _merge(nothing, live, torch.ones_like(live.scores, dtype=torch.bool), beam)
+    ended = finished.scores[:, 0] > -math.inf
+    return torch.where(ended[:, None], finished.tokens[:, 0], cut.tokens[:, 0]), torch.where(ended, finished.scores[:, 0], cut.scores[:, 0])
 
 
-def _device(memory: State) -> torch.device:
-    return next(iter(memory.values())).device
+def _continuations(live: _Hypotheses, logits: Tensor) -> tuple[_Hypotheses, Tensor]:
+    """Return the best 2K of a row's K V continuations, and which hypothesis each goes on with, (B, 2K)."""
+    rows, size = live.scores.shape
+    log_p = live.scores[..., None] + logits.float().log_softmax(dim=1).reshape(rows, size, -1)
+    scores, places = log_p.flatten(1).topk(2 * size)
+    parents, tokens = places // log_p.shape[2], places % log_p.shape[2]
+    before = live.tokens.gather(1, parents[..., None].expand(-1, -1, live.tokens.shape[2]))
+    return _Hypotheses(torch.cat([before, tokens[..., None]], dim=2), scores), parents
+
+
+def _may_end(ends: Tensor, finished: _Hypotheses) -> Tensor:
+    """Which of the 2K continuations are taken as finished, (B, 2K) bool: those among the first K, where the row is not done."""
+    first = torch.arange(ends.shape[1], device=ends.device) < finished.scores.shape[1]
+    return ends & first & ~_done(finished)[:, None]
 
 
 def _done(finished: _Hypotheses) -> Tensor:
@@ -111,13 +119,16 @@ def _done(finished: _Hypotheses) -> Tensor:
     return (finished.scores > -math.inf).all(dim=1)
 
 
-def _merge(finished: _Hypotheses, tokens: Tensor, scores: Tensor, beam: Beam) -> _Hypotheses:
-    """Keep the best K of what is there and what comes, (B, n, t) and (B, n)."""
-    padded = torch.nn.functional.pad(tokens, (0, beam.max_tokens - tokens.shape[2]), value=beam.pad)
-    best, chosen = torch.cat([finished.scores, scores], dim=1).topk(beam.size)
-    everything = torch.cat([finished.tokens, padded], dim=1)
-    return _Hypotheses(everything.gather(1, chosen[..., None].expand(-1, -1, beam.max_tokens)), best)
+def _merge(finished: _Hypotheses, others: _Hypotheses, taken: Tensor, beam: Beam) -> _Hypotheses:
+    """Keep the best K of what is finished and what is taken of the others, whose scores are log probabilities."""
+    length = others.tokens.shape[2]
+    padded = F.pad(others.tokens, (0, beam.max_tokens - length), value=beam.pad)
+    scores = (others.scores / beam.penalty(length)).masked_fill(~taken, -math.inf)
+    everything = _Hypotheses(torch.cat([finished.tokens, padded], dim=1), torch.cat([finished.scores, scores], dim=1))
+    return _best(everything, beam.size)[0]
 
 
-def _nothing_like(finished: _Hypotheses) -> _Hypotheses:
-    return _Hypotheses(finished.tokens, torch.full_like(finished.scores, -math.inf))
+def _best(hypotheses: _Hypotheses, size: int) -> tuple[_Hypotheses, Tensor]:
+    """Return the best of each row and their places, (B, size)."""
+    scores, chosen = hypotheses.scores.topk(size)
+    return _Hypotheses(hypotheses.tokens.gather(1, chosen[..., None].expand(-1, -1, hypotheses.tokens.shape[2])), scores), chosen
