@@ -16,6 +16,7 @@ from components.reporting.sections.classification import calibration, classes, p
 from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
 from components.reporting.sections.provenance import provenance
+from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
 from components.reporting.sections.translation import translation
 from components.reporting.text import duration, number, score
@@ -27,6 +28,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     classes,
     calibration,
     predictions,
+    segmentation,
     translation,
     data,
     timing,
