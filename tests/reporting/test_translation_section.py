@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from components.reporting.journal import Journal
 from components.reporting.run import Run
@@ -49,7 +50,17 @@ def test_an_alignment_has_its_cells_where_the_labels_say():
     assert picture.shape == (96 + 2 * cell, 96 + 3 * cell, 3)
     assert (picture[96 + cell :, 96 : 96 + cell] == (47, 107, 216)).all()
     picture[96 + cell :, 96 : 96 + cell] = 255
-    assert (picture[96:, 96:] == 255).all() and (picture[:96] < 128).any() and (picture[96:, :96] < 128).any()
+    assert (picture[96:, 96:] == 255).all()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_label_stands_at_its_row_or_column(place):
+    words, empty = ["größe" if i == place else "" for i in range(3)], ["", "", ""]
+    across, down = alignment_picture(np.zeros((3, 3)), words, empty) < 128, alignment_picture(np.zeros((3, 3)), empty, words) < 128
+    cell = (across.shape[0] - 96) // 3
+    inside = slice(96 + cell * place, 96 + cell * (place + 1))
+    assert across[:96, inside].any() and across.sum() == across[:96, inside].sum()
+    assert down[inside, :96].any() and down.sum() == down[inside, :96].sum()
 
 
 def test_the_alignment_of_a_run_is_drawn_and_the_same_bytes_again():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,12 +94,19 @@ def alignment_picture(weights: np.ndarray, columns: list[str], rows: list[str]) 
     cells = np.round(255 + shares * (_BLUE - 255)).astype(np.uint8).repeat(_CELL, axis=0).repeat(_CELL, axis=1)
     page = Image.new("RGB", (_LABEL + cells.shape[1], _LABEL + cells.shape[0]), (255, 255, 255))
     page.paste(Image.fromarray(cells), (_LABEL, _LABEL))
-    font = ImageFont.load_default(_FONT)
+    font = ImageFont.truetype(_font_file(), _FONT)
     across = Image.new("RGB", (_LABEL, cells.shape[1]), (255, 255, 255))  # the columns' labels, written as rows and turned
-    for image, labels, top in ((page, rows, _LABEL), (across, columns[::-1], 0)):
+    for image, labels, top in ((page, rows, _LABEL), (across, columns, 0)):
         pen = ImageDraw.Draw(image)
         for i, label in enumerate(labels):
             x = _LABEL - 6 if image is page else 6
             pen.text((x, top + _CELL * i + _CELL // 2), label, fill=_INK, font=font, anchor="rm" if image is page else "lm")
     page.paste(across.transpose(Image.Transpose.ROTATE_90), (_LABEL, 0))
     return np.asarray(page)
+
+
+def _font_file() -> str:
+    """DejaVu Sans, which comes with matplotlib; Pillow's own font has no umlauts. matplotlib is found, not imported: that takes a second."""
+    package = importlib.util.find_spec("matplotlib")
+    assert package is not None and package.origin is not None
+    return str(Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
