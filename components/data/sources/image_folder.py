@@ -146,8 +146,8 @@ def _by_split(paths: list[PurePosixPath], folders: Mapping[str, str] | None) -> 
     if folders is None:
         split_folders = {path.parent.parent for path in paths}
         if len(split_folders) != 1 or any(len(path.parts) < 2 for path in paths):
-            shown = f"{paths[0]}" if len(split_folders) == 1 else f"images in {', '.join(sorted(f'{f}/*/' for f in split_folders)[:4])}"
-            raise UserError("the images do not lie in class folders", received=shown, expected=f"{_TREE}, one <folder>", mend="or name prepare.folders")
+            shown = [str(path) for path in (paths[0], paths[-1])]
+            raise UserError("the images do not lie in class folders", received=shown, expected=f"{_TREE}, one <folder>", mend="else prepare.folders")
         return {"train": paths}
     if "train" not in folders:
         raise UserError("prepare.folders names no folder of 'train'", received=dict(folders))
