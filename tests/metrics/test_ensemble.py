@@ -90,7 +90,8 @@ def test_ranks_together_are_one_and_a_rank_may_have_seen_nothing():
         found.append(Ensemble(Classification(K)).compute(states))
     assert found[0] == found[1]
     whole = found[0]
-    assert whole["accuracy"] == whole["by_members"][-1]["accuracy"] and whole["brier_score"] == pytest.approx(whole["by_members"][-1]["squared_error"])
+    last = whole["by_members"][-1]
+    assert whole["accuracy"] == last["accuracy"] and whole["brier_score"] == pytest.approx(last["squared_error"])
     assert whole["gain"] == whole["accuracy"] - np.mean([member["accuracy"] for member in whole["members"]])
     assert [row[i] for i, row in enumerate(whole["q_statistic"])] == [1.0] * E
 
