@@ -12,7 +12,12 @@ from PIL import Image
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ROWS = {"train": 4, "test": 2}  # of each class
 PREPARE = {"fractions": {"validation": 0.25}}
-EXPERIMENT = {f"cnn/{name}56": ["model.depth=8"] for name in ("resnet", "plain")}
+EXPERIMENT = {
+    "cnn/resnet20": ["model.depth=8", "~schedule.warmup"],
+    "cnn/resnet20_published": ["model.depth=8", "~schedule.hold", "~schedule.every"],
+    "cnn/resnet56": ["model.depth=8"],
+    "cnn/plain56": ["model.depth=8"],
+}
 
 
 def write(raw: Path) -> None:
