@@ -15,8 +15,8 @@ PREPARE = {"fractions": {"validation": 0.25}}
 EXPERIMENT = {
     "cnn/resnet20": ["model.depth=8", "~schedule.warmup"],
     "cnn/resnet20_published": ["model.depth=8", "~schedule.hold", "~schedule.every"],
-    "cnn/resnet56": ["model.depth=8"],
-    "cnn/plain56": ["model.depth=8"],
+    "cnn/resnet56": ["model.depth=8", "~schedule.warmup"],
+    "cnn/plain56": ["model.depth=8", "~schedule.warmup"],
 }
 
 
