@@ -15,6 +15,7 @@ from components.reporting.sections.base import Section, SectionFunction
 from components.reporting.sections.classification import calibration, classes, predictions
 from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
+from components.reporting.sections.ensemble import ensemble
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
@@ -28,6 +29,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     classes,
     calibration,
     predictions,
+    ensemble,
     segmentation,
     translation,
     data,
