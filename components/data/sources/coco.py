@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from components.data.columns import SourceData
 from components.data.permutation import permutation
-from components.data.sources.objects import Photo, detection_data, open_archive, read_member
+from components.data.sources.objects import Files, Photo, detection_data, open_files, read_member
 from components.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -18,7 +17,6 @@ SPLITS = ("train", "validation", "test")
 
 def read_coco(
     raw: Path,
-    archive: str,
     annotations: dict[str, str],
     images: str,
     width: int,
@@ -26,20 +24,21 @@ def read_coco(
     validation_fraction: float = 0.0,
     test_fraction: float = 0.0,
     seed: int = 0,
+    archive: str = "",
 ) -> SourceData:
-    """Read your own photos and boxes from a zip archive that stays packed.
+    """Read your own photos and boxes.
 
     A `bbox` is x, y, width, height from the photo's upper left corner, in pixels. Crowds (`iscrowd` 1) are left out: such a box is round many.
     The classes are the file's categories in the order of their ids, which need not be 0, 1, ...
 
     Args:
-        raw: holds the archive.
-        archive: a zip file with photos and annotations.
-        annotations: split -> JSON file in the archive; `train` at least. A split without one is drawn from the training photos.
-        images: folder of the photos in the archive, put before each `file_name`.
+        raw: the folder of raw files.
+        annotations: split -> JSON file; `train` at least. A split without one is drawn from the training photos.
+        images: folder of the photos, put before each `file_name`.
         width, height: of the prepared photos, pixels; the aspect is kept, what is lacking is 0.
         validation_fraction, test_fraction: of the training photos, for a split without a file.
         seed: of that choice.
+        archive: a zip file in raw that holds everything and stays packed; none: raw itself does.
 
     Returns:
         `inputs` uint8 `(3, height, width)`, ragged `boxes` float32 `(4,)` x1, y1, x2, y2 in pixels of these, ragged `labels` int64.
@@ -49,7 +48,7 @@ def read_coco(
     """
     fractions = {"validation": validation_fraction, "test": test_fraction}
     _require_splits(annotations, fractions)
-    with open_archive(raw / archive) as files:
+    with open_files(raw / archive) as files:
         read = {split: _annotations(files, name, images) for split, name in annotations.items()}
         categories = {split: names for split, (names, _) in read.items()}
         if any(names != categories["train"] for names in categories.values()):
@@ -70,7 +69,7 @@ def _require_splits(annotations: dict[str, str], fractions: dict[str, float]) ->
             )
 
 
-def _annotations(files: zipfile.ZipFile, name: str, folder: str) -> tuple[list[str], list[Photo]]:
+def _annotations(files: Files, name: str, folder: str) -> tuple[list[str], list[Photo]]:
     """Return the categories' names by id, and the photos by id."""
     try:
         content = json.loads(read_member(files, name))

@@ -31,29 +31,58 @@ class Photo:
     labels: list[int]
 
 
-def open_archive(path: Path) -> zipfile.ZipFile:
-    """Open a zip file for reading; its content is not unpacked.
+class Folder:
+    """A folder, read as an archive is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is open."""
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content; KeyError where there is none, as in an archive."""
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise KeyError(name) from error
+
+    def namelist(self) -> list[str]:
+        """Names of its files, folders inside it included."""
+        return sorted(path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file())
+
+
+Files = zipfile.ZipFile | Folder
+
+
+def open_files(path: Path) -> Files:
+    """Open a folder, or a zip file whose content is not unpacked.
 
     Raises:
-        UserError: there is none, or it is no zip file.
+        UserError: there is nothing, or it is neither.
     """
+    if path.is_dir():
+        return Folder(path)
     try:
         return zipfile.ZipFile(path)
     except (FileNotFoundError, zipfile.BadZipFile) as error:
         raise UserError(f"{path.name} is no zip archive: {error}", received=path, mend="fetch the raw data again") from error
 
 
-def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return a file of an archive.
+def read_member(files: Files, name: str) -> bytes:
+    """Return the content of one file.
 
     Raises:
         UserError: there is none of that name.
     """
     try:
-        return archive.read(name)
+        return files.read(name)
     except KeyError as error:
-        some = ", ".join(archive.namelist()[:3])
-        raise UserError(f"the archive holds no {name}", received=archive.filename, expected=f"names such as {some}") from error
+        some = ", ".join(files.namelist()[:3])
+        raise UserError(f"the raw data hold no {name}", received=f"{len(files.namelist())} files", expected=f"names such as {some}") from error
 
 
 def detection_data(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-import zipfile
 from pathlib import Path
 
 from components.data.columns import SourceData
-from components.data.sources.objects import Photo, detection_data, open_archive, read_member
+from components.data.sources.objects import Files, Photo, detection_data, open_files, read_member
 from components.errors import UserError
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}  # ours -> the name in ImageSets/Main
@@ -34,7 +33,7 @@ def read_voc(raw: Path, archive: str, folder: str, classes: list[str], width: in
     Raises:
         UserError: a file is lacking or cannot be read, or an object has another class than defined.
     """
-    with open_archive(raw / archive) as files:
+    with open_files(raw / archive) as files:
         photos = {}
         for split, name in SPLITS.items():
             ids = read_member(files, f"{folder}/ImageSets/Main/{name}.txt").decode().split()
@@ -42,7 +41,7 @@ def read_voc(raw: Path, archive: str, folder: str, classes: list[str], width: in
         return detection_data(photos, lambda name: read_member(files, name), classes, width, height)
 
 
-def _photo(files: zipfile.ZipFile, folder: str, photo_id: str, classes: list[str]) -> Photo:
+def _photo(files: Files, folder: str, photo_id: str, classes: list[str]) -> Photo:
     name = f"{folder}/Annotations/{photo_id}.xml"
     try:
         found = [_object(node) for node in ElementTree.fromstring(read_member(files, name)).iter("object")]
