@@ -24,7 +24,8 @@ def shape_overlaps(shapes: Shapes, anchors: Shapes) -> Shapes:
 def anchors_of(shapes: Shapes, count: int) -> Shapes:
     """Cluster shapes by k-means with the distance `1 - IoU`; a centre is the mean of its shapes.
 
-    Nothing is drawn: the start are the shapes at equally spaced ranks of area, and ties go to the smaller anchor.
+    Nothing is drawn: the start are the shapes at equally spaced ranks of area, and ties go to the smaller anchor. Sides count to a tenth of a
+    pixel, so that the last bit of a float32 decides nothing.
 
     Args:
         shapes: `(N, 2)`, widths and heights above 0.
@@ -36,6 +37,7 @@ def anchors_of(shapes: Shapes, count: int) -> Shapes:
     Raises:
         UserError: fewer different shapes than anchors.
     """
+    shapes = shapes.astype(np.float64).round(1)
     different = np.unique(shapes, axis=0)
     if len(different) < count:
         raise UserError("there are fewer different box shapes than anchors", received=f"{len(different)} shapes", expected=f"at least {count}")

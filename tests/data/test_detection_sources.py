@@ -152,10 +152,10 @@ def test_the_real_blood_cells_and_their_anchors(mirror, tmp_path):
     definition = parse_data(yaml.safe_load((ROOT / "conf" / "data" / "bccd.yaml").read_text()))
     assert sha256_file(mirror / "bccd.zip") == definition.fetch.files["bccd.zip"]
     options = definition.prepare.options
-    # 16 x 12: photos shrink fast, and boxes are measured in the recipe's pixels below
+    # 16 x 12, because photos of that size are made fast; the boxes are then put into the recipe's pixels
     data = read_voc(mirror, **{**options, "width": 16, "height": 12})
     counts = {name: np.bincount(split["labels"].values).tolist() for name, split in data.splits.items()}
     assert counts == {"train": [2381, 214, 209], "validation": [967, 87, 83], "test": [805, 71, 69]}
     boxes = data.splits["train"]["boxes"].values.astype(np.float64) * (options["width"] / 16)
     task = compose(ROOT, ["experiment=detection/yolo"]).task
-    assert np.allclose(anchors_of(boxes[:, 2:] - boxes[:, :2], len(task.options["anchors"])), task.options["anchors"], atol=0.06)
+    assert np.allclose(anchors_of(boxes[:, 2:] - boxes[:, :2], len(task.options["anchors"])), task.options["anchors"], atol=0.051)
