@@ -12,7 +12,7 @@ from PIL import Image
 PREPARE = {"width": 64, "height": 48}
 EXPERIMENT = {
     "detection/yolo": ["model.widths=[6,8,10,12]", "model.blocks=[0,1,0,1]"],
-    "detection/yolo_full": ["model.widths=[6,8,10,12]", "model.blocks=[0,1,0,1]"],
+    "detection/yolo_full": ["model.widths=[6,8,10,12]", "model.blocks=[0,1,0,1]", "trainer.precision=fp32"],
 }
 
 ROWS = {"train": 18, "val": 10, "test": 10}
