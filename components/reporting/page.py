@@ -17,6 +17,7 @@ from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
 from components.reporting.sections.detection import detection
 from components.reporting.sections.provenance import provenance
+from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
 from components.reporting.text import duration, number, score
 from components.reporting.verdict import Verdict, judge, scalars
@@ -28,6 +29,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     calibration,
     predictions,
     detection,
+    segmentation,
     data,
     timing,
 )  # fmt: skip
