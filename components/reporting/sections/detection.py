@@ -12,7 +12,7 @@ from components.reporting.images import png
 from components.reporting.run import Plain, Run
 from components.reporting.sections.base import Section
 
-WORST, OTHERS = 6, 12
+WORST, OTHERS = 6, 6
 _PHOTO_PIXELS = 480  # about so wide is a photo on the page
 _TRUE, _LABEL = (255, 255, 255), (20, 20, 24)
 _COLOURS = ((255, 96, 64), (72, 150, 255), (250, 210, 60), (80, 210, 120), (220, 110, 230), (90, 220, 220))  # of the classes, in turn
