@@ -1,1 +1,1 @@
-"""Codecs: targets to what a model is trained on, and what it puts out to what was meant."""
+"""From what a model gives to what is meant, and back."""

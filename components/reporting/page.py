@@ -19,6 +19,7 @@ from components.reporting.sections.detection import detection
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
+from components.reporting.sections.translation import translation
 from components.reporting.text import duration, number, score
 from components.reporting.verdict import Verdict, judge, scalars
 
@@ -30,6 +31,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     predictions,
     detection,
     segmentation,
+    translation,
     data,
     timing,
 )  # fmt: skip
