@@ -15,6 +15,7 @@ from components.reporting.sections.base import Section, SectionFunction
 from components.reporting.sections.classification import calibration, classes, predictions
 from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
+from components.reporting.sections.detection import detection
 from components.reporting.sections.ensemble import ensemble
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.segmentation import segmentation
@@ -30,6 +31,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     calibration,
     predictions,
     ensemble,
+    detection,
     segmentation,
     translation,
     data,
