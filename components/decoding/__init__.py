@@ -1,1 +1,1 @@
-"""From what networks give to what people read, and back: one codec a kind of target."""
+"""From what a model gives to what is meant, and back."""
