@@ -52,7 +52,10 @@ def _rows(images: np.ndarray) -> np.ndarray:
 
 
 def tiled(grid: np.ndarray) -> np.ndarray:
-    """Lay images out side by side with grey between them: (R, K, C, H, W) uint8 -> (R (H + gap) - gap, K (W + gap) - gap), with 3 at the end for colour."""
+    """Lay images out side by side with grey between them.
+
+    (R, K, C, H, W) uint8 -> (R (H + gap) - gap, K (W + gap) - gap), and an axis of 3 at the end for colour
+    """
     rows, columns, channels, height, width = grid.shape
     framed = np.full((rows, columns, channels, height + _GAP, width + _GAP), _GREY, np.uint8)
     framed[..., :height, :width] = grid
