@@ -45,6 +45,11 @@ def test_a_side_that_cannot_be_halved(size):
         DCGAN(size)
 
 
+def test_images_of_another_size_are_refused():
+    with pytest.raises(UserError, match="another size"):
+        DCGAN(8, channels=1, width=2).discriminator(torch.zeros(2, 1, 16, 16))
+
+
 def test_the_five_rules():
     """002 L4910-4920."""
     model = DCGAN(width=2)

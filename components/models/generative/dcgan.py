@@ -76,13 +76,25 @@ class Discriminator(nn.Module):
 
     def __init__(self, base: int, halvings: int, channels: int, width: int) -> None:
         super().__init__()
+        self.size = base * 2**halvings
         widths = [width * 2**i for i in range(halvings)]
         first = nn.Sequential(nn.Conv2d(channels, width, _KERNEL, stride=2, padding=1, bias=False), nn.LeakyReLU(_SLOPE))
         blocks = [_down(before, after) for before, after in itertools.pairwise(widths)]
         self.blocks = nn.Sequential(first, *blocks, nn.Conv2d(widths[-1], 1, base, bias=False))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, S, S) -> logits (B,): positive for real."""
+        """(B, C, S, S) -> logits (B,): positive for real.
+
+        Raises:
+            UserError: the images have another size; larger ones would have given several logits each.
+        """
+        if images.shape[-2:] != (self.size, self.size):
+            raise UserError(
+                "the images have another size than the model was made for",
+                received=f"{images.shape[-2]} x {images.shape[-1]}",
+                expected=f"{self.size} x {self.size}, model.size",
+                mend="set model.size, or resize in augment.always",
+            )
         logits: Tensor = self.blocks(images)
         return logits.flatten()
 
