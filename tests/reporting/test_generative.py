@@ -42,7 +42,7 @@ def test_sheets_are_enlarged_by_whole_numbers_and_filled_up(run):
     section = generative(run)
     assert section is not None and [figure["title"] for figure in section.context["figures"]] == ["Generated", "Interpolations"]
     sheet = pixels(section.context["figures"][0]["pictures"][0]["address"])
-    scale = 900 // (16 * 10 - 2)
+    scale = 1000 // (16 * 10 - 2)
     assert sheet.shape == ((2 * 10 - 2) * scale, (16 * 10 - 2) * scale)
     small = sheet[::scale, ::scale]
     np.testing.assert_array_equal(small[10:18, 30:38], run.gallery["generated"][19, 0])

@@ -13,7 +13,7 @@ from components.reporting.sections.base import Section
 _COLUMNS = 16  # of a sheet
 _GAP = 2  # pixels between images
 _GREY = 128
-_SHEET_PIXELS = 900  # a sheet is enlarged by whole numbers up to about this width
+_SHEET_PIXELS = 1000  # a sheet is enlarged by whole numbers up to about this width
 _PAIRS = 12
 _CAPTIONS = {
     "generated": ("Generated", "decoded draws of the prior, not chosen"),
