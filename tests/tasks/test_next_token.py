@@ -71,7 +71,9 @@ def test_a_loss_by_hand():
     assert scores["nats_per_token"] == pytest.approx((3 * right + wrong) / 4)
     shown = task.samples(batch, found)
     assert shown["targets"].tolist() == [[4, 0], [2, 2]]
-    assert {k: tuple(v.shape) for k, v in shown.items()} == {"sample_id": (2,), "losses": (2,), "targets": (2, 2), "predictions": (2, 2)}
+    assert {k: tuple(v.shape) for k, v in shown.items()} == {
+        "sample_id": (2,), "losses": (2,), "nats": (2, 2), "targets": (2, 2), "predictions": (2, 2),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("make", [lstm, gpt])
