@@ -19,6 +19,7 @@ from flows import stages
 from flows.compose import compose, group_choices
 from flows.project import project_root
 from flows.store import Store
+from flows.upstream import finished
 
 _CURVE_POINTS = 10
 _ADAM_COPIES = 4  # weights, two moments and the gradient-free copy that `best` keeps beside `latest`: an upper bound for what is written
@@ -31,7 +32,8 @@ def plan(overrides: list[str]) -> dict[str, Any]:
     """
     root = project_root()
     spec = compose(root, overrides)
-    decisions = stages.decide(spec, Store((root / spec.store).resolve()))
+    store = Store((root / spec.store).resolve())
+    decisions = stages.decide(spec, store, finished(root, spec, store))
     rows = _training_rows(decisions)
     planned = None if rows is None and not spec.trainer.overfit_one_batch else lengths(spec.trainer, rows or spec.trainer.batch_size)
     parameters = _parameters(spec)
