@@ -15,6 +15,7 @@ from components.reporting.sections.base import Section, SectionFunction
 from components.reporting.sections.classification import calibration, classes, predictions
 from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
+from components.reporting.sections.language import language
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.timing import timing
 from components.reporting.text import duration, number, score
@@ -26,6 +27,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     classes,
     calibration,
     predictions,
+    language,
     data,
     timing,
 )  # fmt: skip

@@ -6,12 +6,12 @@ from pathlib import Path
 
 CHARACTERS = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREPARE = {"block": 4, "validation_fraction": 0.25, "test_fraction": 0.25}
-_SMALL = ["model.layers=1", "trainer.batch_size=8"]
+_BLOCK = "data.prepare.block=4"  # here too: models and windows read it from there
 EXPERIMENT = {
-    "language/gpt": [*_SMALL, "model.heads=2", "model.hidden_dim=16"],
-    "language/gpt_full": [*_SMALL, "model.heads=2", "model.hidden_dim=16", "data.prepare.block=4"],
-    "language/char_rnn": [*_SMALL, "model.embedding_dim=8", "model.hidden_dim=16"],
-    "language/ngram": ["model.order=2"],
+    "language/gpt": [_BLOCK, "model.layers=1", "model.heads=2", "model.hidden_dim=16"],
+    "language/gpt_full": [_BLOCK, "model.layers=1", "model.heads=2", "model.hidden_dim=16"],
+    "language/char_rnn": [_BLOCK, "model.embedding_dim=8", "model.hidden_dim=16"],
+    "language/ngram": [_BLOCK, "model.order=2"],
 }
 
 
