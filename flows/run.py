@@ -275,6 +275,7 @@ class PipelineRun:
             "environment": {**stages.environment(), **_versions()},
             "machine": {"host": socket.gethostname(), "system": platform.platform(), "cpus": os.cpu_count()},
             "spec": to_plain(self.spec),
+            "metrics": self.metrics if "evaluate" in self.done else {},
             "stages": {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in self.results.items()},
         }
 
