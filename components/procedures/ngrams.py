@@ -27,7 +27,8 @@ class CountNGrams(Procedure):
         """
         model, session = work.model, work.place.session
         if not isinstance(model, NGram):
-            raise UserError("only an n-gram model can be counted", received=type(model).__name__, mend="choose components.models.language.ngram.NGram")
+            mend = "choose components.models.language.ngram.NGram"
+            raise UserError("only an n-gram model can be counted", received=type(model).__name__, mend=mend)
         for batch, counts in work.training.evaluation(self.batch_size):
             if counts:
                 model.count(batch["tokens"].long(), self.block)

@@ -12,7 +12,7 @@ from components.reporting.images import png
 from components.reporting.run import Run
 from components.reporting.sections.base import Section
 
-_SIDE_TOKENS, _CELL_PIXELS, _LINE_PIXELS, _FONT_PIXELS = 64, 13, 22, 15
+_SIDE_TOKENS, _CELL_PIXELS, _LINE_PIXELS, _FONT_PIXELS = 64, 14, 22, 14
 _FULL_NATS = 6.0  # and more: the fullest colour
 _PAPER, _HOT, _INK = np.array([255, 255, 255]), np.array([226, 88, 62]), (24, 24, 28)
 
@@ -27,8 +27,8 @@ def language(run: Run) -> Section | None:
     shown = [("Least loss", order[0]), ("Median loss", order[len(order) // 2]), ("Greatest loss", order[-1])]
     pictures = [{"address": _heat(samples["targets"][i], samples["nats"][i], names), "caption": _caption(run, i, title)} for title, i in shown]
     intro = (
-        f"Each token's nats, -ln of the probability that the model gave it, on rows of {run.judged_split or 'the data'} that were chosen to be shown: "
-        f"white is 0, full colour {_FULL_NATS:g} nats and more. A line end is shown as ¶."
+        f"Each token's nats, -ln of the probability that the model gave it, in some rows of {run.judged_split or 'the data'}: "
+        f"white is 0, full colour {_FULL_NATS:g} and more. » is a line end."
     )
     context = {
         "intro": intro,
@@ -45,7 +45,8 @@ def _tables(run: Run, names: list[str]) -> list[dict[str, Any]]:
         return []
     unit = "character" if all(len(name) == 1 for name in names) else "token"
     rows = [("this model", scores["bits_per_token"])]
-    rows += [(title, scores[key]) for key, title in (("bigram_bits", "entropy of pairs"), ("unigram_bits", "entropy of single tokens")) if key in scores]
+    baselines = {"bigram_bits": "entropy of a token given the one before", "unigram_bits": "entropy of single tokens"}
+    rows += [(title, scores[key]) for key, title in baselines.items() if key in scores]
     rows.append((f"knows nothing of {len(names)} tokens", math.log2(len(names))))
     columns = ["", f"bits per {unit}", "nats", "perplexity"]
     return [{"title": f"Bits on {run.judged_split}", "columns": columns, "rows": [[title, b, b * math.log(2), 2**b] for title, b in rows]}]
@@ -77,8 +78,8 @@ def _caption(run: Run, i: int, title: str) -> str:
 def _heat(tokens: np.ndarray, nats: np.ndarray, names: list[str]) -> str:
     """Draw a row's tokens, each on a cell whose colour says its nats."""
     font = ImageFont.load_default(_FONT_PIXELS)
-    texts = [names[int(token)].replace("\n", "¶") for token in tokens]
-    widths = [max(_CELL_PIXELS, math.ceil(font.getlength(text)) + 2) for text in texts]
+    texts = [names[int(token)].replace("\n", "»") for token in tokens]
+    widths = [max(_CELL_PIXELS, math.ceil(font.getlength(text)) + 1) for text in texts]
     places, width = _flow(widths, _SIDE_TOKENS * _CELL_PIXELS)
     picture = Image.new("RGB", (width, (places[-1][1] + 1) * _LINE_PIXELS), tuple(_PAPER))
     pen = ImageDraw.Draw(picture)
