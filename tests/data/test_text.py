@@ -109,3 +109,15 @@ def test_random_windows_lie_anywhere_and_follow_the_text():
     assert ((offsets - expected).abs() < 4 * expected**0.5).all()  # uniform: one of 4 places each
     one = RandomWindow(4)({k: v[7:8] for k, v in batch.items()}, Draws(0, 0, batch["sample_id"][7:8]))["tokens"]
     assert torch.equal(one[0], found[7])  # whoever carries it
+
+
+def test_tiny_shakespeare_is_cut_as_nano_gpt_cuts_it(mirror):
+    """nanoGPT, data/shakespeare_char/prepare.py: 1,115,394 characters, 65 kinds, 1,003,854 of them for training and 111,540 for validation."""
+    data = read_text(mirror, "tinyshakespeare.txt", "char", 64, 0.05, 0.05)
+    assert "".join(data.columns["tokens"].classes) == "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    text = (mirror / "tinyshakespeare.txt").read_text()
+    assert len(text) == 1_115_394
+    parts = {split: joined(data, split, 64) for split in data.splits}
+    starts = {"train": 0, "validation": 1_003_854, "test": 1_003_854 + 55_770}
+    for split, part in parts.items():
+        assert text[starts[split] :].startswith(part) and len(part) > 0.998 * {"train": 1_003_854}.get(split, 55_770)
