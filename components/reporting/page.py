@@ -17,6 +17,7 @@ from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
 from components.reporting.sections.detection import detection
 from components.reporting.sections.ensemble import ensemble
+from components.reporting.sections.language import language
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
@@ -34,6 +35,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     detection,
     segmentation,
     translation,
+    language,
     data,
     timing,
 )  # fmt: skip
