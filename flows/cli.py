@@ -8,14 +8,17 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any, NoReturn
 
 from components.errors import RunError, UserError
 
+_AGAIN_SECONDS = 0.05  # by then the destructor has ended
 _EPILOG = """\
 examples:
-  modelyard list                                          what can be trained
+  modelyard list                                          the catalogue, with the best result of each system in this store
+  modelyard repeat experiment=graph/gcn_cora --over seed=0..9   ten runs, mean and deviation
   modelyard plan experiment=cnn/lenet5 data=mnist         what would run and why; runs nothing
   modelyard doctor experiment=cnn/lenet5                  the checks before training: does it learn, are data and loss sound
   modelyard find lr                                       the learning rate range test; `find batch`: the batch size
@@ -34,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job inherits it ignored
         signal.signal(number, _interrupt)
+    sys.unraisablehook = _press_again
     try:
         result: int = options.command(options)
         return result
@@ -42,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RunError as error:
         return _fail(options, f"failed: {error}", 1)
     except KeyboardInterrupt as error:
-        return _fail(options, f"{error or 'interrupted'}: the same command continues where it stopped", 130)
+        return _fail(options, f"{str(error) or 'interrupted'}: the same command continues where it stopped", 130)
 
 
 def _fail(options: argparse.Namespace, message: str, code: int) -> int:
@@ -54,6 +58,16 @@ def _fail(options: argparse.Namespace, message: str, code: int) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _press_again(lost: Any) -> None:
+    """Repeat a Ctrl-C that came while some object's destructor ran: there Python prints the exception and goes on as if nothing had been pressed."""
+    if lost.exc_type is not None and issubclass(lost.exc_type, KeyboardInterrupt):
+        main_thread = threading.main_thread().ident
+        assert main_thread is not None
+        threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,12 +83,15 @@ def _parser() -> argparse.ArgumentParser:
         ("plan", _plan, "show what would run and why, steps, parameters, learning rates, disk; runs nothing"),
         ("doctor", _doctor, "check a system before it is trained; exit code 1 when a check failed"),
         ("find", _find, "find the learning rate (lr) or the batch size (batch); changes nothing"),
-        ("list", _list, "list the experiments"),
+        ("repeat", _repeat, "run once for each value of a key and tell mean and deviation of what was measured"),
+        ("list", _list, "the catalogue: what can be trained, from which item, and the best result in this store"),
     ):
         command = commands.add_parser(name, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
         command.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout; everything else goes to stderr")
         if name == "find":
             command.add_argument("what", choices=("lr", "batch"), help="what to find")
+        if name == "repeat":
+            command.add_argument("--over", required=True, metavar="KEY=VALUES", help="such as seed=0..9 or data.prepare.fold=0,3,5")
         if name != "list":
             command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=value or dotted.key=value")
         command.set_defaults(command=function)
@@ -152,16 +169,20 @@ def _find(options: argparse.Namespace) -> int:
     return 0
 
 
-def _list(options: argparse.Namespace) -> int:
-    from flows.plan import experiments
+def _repeat(options: argparse.Namespace) -> int:
+    from flows.progress import terminal
+    from flows.repeat import repeat, repeat_text
 
-    rows = experiments()
-    if options.json:
-        print(json.dumps({"experiments": rows}))
-        return 0
-    width = max(len(r["experiment"]) for r in rows)
-    for row in rows:
-        print(f"{row['experiment']:<{width}}  {row['data']:<14} {row['description']}  [{row['source']}]")
+    result = repeat(options.overrides, options.over, terminal(json=options.json).line)
+    print(json.dumps(result) if options.json else repeat_text(result), flush=True)
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from flows.catalogue import catalogue, catalogue_text
+
+    rows = catalogue()
+    print(json.dumps({"experiments": rows}) if options.json else catalogue_text(rows), flush=True)
     return 0
 
 

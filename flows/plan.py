@@ -1,14 +1,12 @@
-"""`modelyard plan` and `modelyard list`: what would happen and what there is. Runs nothing."""
+"""`modelyard plan`: what would happen. Runs nothing."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
 from components.files import read_json
 from components.optim.schedules import bind
 from components.spec.parse import to_plain
@@ -16,9 +14,10 @@ from components.spec.schema import Spec
 from components.spec.targets import build, resolve
 from components.training.lengths import Lengths, lengths
 from flows import stages
-from flows.compose import compose, group_choices
+from flows.compose import compose
 from flows.project import project_root
 from flows.store import Store
+from flows.upstream import finished
 
 _CURVE_POINTS = 10
 _ADAM_COPIES = 4  # weights, two moments and the gradient-free copy that `best` keeps beside `latest`: an upper bound for what is written
@@ -31,7 +30,8 @@ def plan(overrides: list[str]) -> dict[str, Any]:
     """
     root = project_root()
     spec = compose(root, overrides)
-    decisions = stages.decide(spec, Store((root / spec.store).resolve()))
+    store = Store((root / spec.store).resolve())
+    decisions = stages.decide(spec, store, finished(root, spec, store))
     rows = _training_rows(decisions)
     planned = None if rows is None and not spec.trainer.overfit_one_batch else lengths(spec.trainer, rows or spec.trainer.batch_size)
     parameters = _parameters(spec)
@@ -113,17 +113,3 @@ def _flat_lines(value: Any, prefix: str = "") -> list[str]:
     if isinstance(value, dict) and value:
         return [line for key, item in value.items() for line in _flat_lines(item, f"{prefix}.{key}" if prefix else key)]
     return [f"  {prefix} = {value}"]
-
-
-def experiments() -> list[dict[str, str]]:
-    """Return every experiment file: name, default data set, description, source item. A file that does not compose says so."""
-    root = project_root()
-    return [_experiment(root, name) for name in group_choices(root / "conf", "experiment")]
-
-
-def _experiment(root: Path, name: str) -> dict[str, str]:
-    try:
-        spec = compose(root, [f"experiment={name}"])
-    except UserError as error:
-        return {"experiment": name, "data": "", "description": f"does not compose: {error.what}", "source": ""}
-    return {"experiment": name, "data": spec.data.name, "description": spec.description, "source": spec.source}

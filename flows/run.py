@@ -22,6 +22,7 @@ from components.spec.schema import Spec
 from flows import stages
 from flows.adapters.wandb import Tracker, tracking_mode
 from flows.store import Manifest, Partial, Store
+from flows.upstream import NEEDED, checkpoint, complete, finished
 from flows.workers import Workers, start_workers
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ REPORT_INPUTS = {  # what the report's run/ directory is made of: stage -> files
     "data": ("card.json",),
     "check": ("check.json", "sheet.png"),
     "train": ("metrics.jsonl", "summary.json"),
-    "evaluate": ("metrics.json", "samples.npz"),
+    "evaluate": ("metrics.json", "samples.npz", "gallery.npz"),
 }
 
 
@@ -100,6 +101,8 @@ class PipelineRun:
 
     def stage(self, name: str) -> StageResult:
         """Run one stage, or reuse it; the stages before it must be done."""
+        if name == "train":
+            self.done |= {f"upstream.{key}": manifest for key, manifest in complete(self.root, self.spec, self._train_upstream).items()}
         parts = stages.key_parts(name, self.spec, self.done)
         found = self.store.find(name, parts)
         why = "unchanged" if found else stages.explain(name, parts, self.store, self.spec.experiment)
@@ -126,15 +129,33 @@ class PipelineRun:
 
     def reuse_all(self) -> bool:
         """Take every stage from the store; False, and nothing changed, when one of them is missing."""
-        decisions = stages.decide(self.spec, self.store)
+        upstream = finished(self.root, self.spec, self.store)
+        decisions = stages.decide(self.spec, self.store, upstream)
         if any(d.manifest is None for d in decisions):
             return False
+        self.done |= {f"upstream.{name}": manifest for name, manifest in upstream.items()}
         for d in decisions:
             assert d.manifest is not None
             self.done[d.stage] = d.manifest
             self.results[d.stage] = StageResult("reused", 0.0, str(d.manifest.directory), d.manifest.key, d.why)
         self._record("finished")
         return True
+
+    def _train_upstream(self, name: str, spec: Spec) -> Manifest:
+        """Get a run that this one builds on trained, by this run's workers."""
+        run = PipelineRun(self.root, spec, f"upstream {name} of {self.command}", self.store, self._announce_upstream, self.follow)
+        self.warm()
+        run._workers = self._workers
+        try:
+            for stage in NEEDED:
+                run.stage(stage)
+        finally:
+            run._workers = None  # they are this run's
+            run.__exit__(None, None, None)
+        return run.done["train"]
+
+    def _announce_upstream(self, line: str) -> None:
+        self.announce(f"upstream: {line}")
 
     def _data(self, partial: Partial) -> None:
         from flows.adapters import dvc
@@ -214,12 +235,12 @@ class PipelineRun:
     def _submit(self, job: str, **config: Any) -> None:
         self.warm()
         assert self._workers is not None
-        self._workers.submit(job, {"spec": to_plain(self.spec), "data": str(self.done["data"].directory), **config})
+        upstream = {name: checkpoint(self.done[f"upstream.{name}"]) for name in self.spec.upstream}
+        self._workers.submit(job, {"spec": to_plain(self.spec), "data": str(self.done["data"].directory), "upstream": upstream, **config})
 
     @property
     def checkpoint(self) -> str:
-        manifest = self.done["train"]
-        return str(manifest.directory / manifest.outputs["checkpoint"])
+        return checkpoint(self.done["train"])
 
     @property
     def report(self) -> str:
@@ -254,6 +275,7 @@ class PipelineRun:
             "environment": {**stages.environment(), **_versions()},
             "machine": {"host": socket.gethostname(), "system": platform.platform(), "cpus": os.cpu_count()},
             "spec": to_plain(self.spec),
+            "metrics": self.metrics if "evaluate" in self.done else {},
             "stages": {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in self.results.items()},
         }
 

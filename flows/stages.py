@@ -9,11 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from components.data.params import own_stamp
 from components.files import digest, sha256_file
 from components.spec.parse import to_plain
 from components.spec.schema import Spec
 from components.spec.targets import module_source
 from flows.code import fingerprint
+from flows.project import project_root
 from flows.store import Manifest, Store
 
 STAGES = ("data", "check", "train", "evaluate", "report")
@@ -45,7 +47,7 @@ def environment() -> dict[str, str]:
 
 
 def key_parts(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str, Any]:
-    """Return the plain data whose hash is the stage's key. `done` holds the manifests of the stages before it."""
+    """Return the plain data whose hash is the stage's key. `done` holds the manifests of the stages before it, and of `upstream.<name>`."""
     return {
         "stage": stage,
         "config": to_plain(_config(stage, spec)),
@@ -73,6 +75,7 @@ def _config(stage: str, spec: Spec) -> dict[str, Any]:
             "trainer": spec.trainer,
             "parameters": spec.parameters,
             "phases": spec.phases,
+            "procedure": spec.procedure,
             "seed": spec.seed,
             "resume": spec.resume,
             # Who carries the training out is no part of it: not the cluster, not the number of workers, not `performance`. They move the
@@ -87,10 +90,12 @@ def _config(stage: str, spec: Spec) -> dict[str, Any]:
 
 def _inputs(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str, str]:
     if stage == "data":
-        return {}
+        return {"path": own_stamp(spec.data, project_root())} if spec.data.fetch.path is not None else {}
     if stage == "report":
         return {name: manifest.key for name, manifest in done.items() if name != "report"}
     inputs = {"data": done["data"].outputs["content_sha256"]}
+    if stage in ("train", "evaluate"):
+        inputs |= {f"upstream.{name}": done[f"upstream.{name}"].outputs["checkpoint_sha256"] for name in spec.upstream}
     if stage == "train" and spec.resume.checkpoint is not None:
         inputs["resume"] = _checkpoint_digest(Path(spec.resume.checkpoint))
     if stage == "evaluate":
@@ -111,9 +116,10 @@ def code_digest(spec: Spec) -> str:
 
 
 def _code(stage: str, spec: Spec) -> dict[str, str]:
+    procedure = [] if spec.procedure is None else [spec.procedure]
     targets = {
         "data": [spec.data.prepare],
-        "train": [spec.model, spec.task, spec.loss, spec.optimizer, spec.schedule, *spec.augment.train, *spec.augment.always],
+        "train": [spec.model, spec.task, spec.loss, spec.optimizer, spec.schedule, *spec.augment.train, *spec.augment.always, *procedure],
         "evaluate": [spec.model, spec.task, spec.loss, *spec.augment.always],
     }.get(stage, [])
     found = _templates() if stage == "report" else {}
@@ -128,13 +134,21 @@ def _templates() -> dict[str, str]:
     return {f"templates/{p.name}": sha256_file(p)[:16] for p in sorted((page.parent / "templates").iterdir())}
 
 
-def decide(spec: Spec, store: Store) -> list[Decision]:
-    """Say for each stage, in order, whether the store already holds it. A stage after one that must run cannot be known to be reused."""
-    done: dict[str, Manifest] = {}
+def decide(spec: Spec, store: Store, upstream: Mapping[str, Manifest] | None = None) -> list[Decision]:
+    """Say for each stage, in order, whether the store already holds it. A stage after one that must run cannot be known to be reused.
+
+    Args:
+        upstream: the train manifests of the upstream runs that are finished (flows/upstream.py).
+    """
+    done = {f"upstream.{name}": manifest for name, manifest in (upstream or {}).items()}
+    absent = [name for name in spec.upstream if f"upstream.{name}" not in done]
     decisions: list[Decision] = []
     for stage in STAGES:
-        if len(done) < len(decisions):
+        if any(d.manifest is None for d in decisions):
             decisions.append(Decision(stage, None, f"after {decisions[-1].stage}"))
+            continue
+        if stage == "train" and absent:
+            decisions.append(Decision(stage, None, f"after upstream {', '.join(absent)}"))
             continue
         parts = key_parts(stage, spec, done)
         manifest = store.find(stage, parts)

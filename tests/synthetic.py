@@ -16,7 +16,7 @@ def synthetic_definition(name: str, num_classes: int = 3) -> DataSpec:
             "licence": "none",
             "homepage": "none",
             "num_classes": num_classes,
-            "fetch": {"package": "sklearn", "archives": {}, "files": {}},
+            "fetch": {},
             "prepare": {**reader, "test_fraction": 0.2, "validation_fraction": 0.1},
         }
     )

@@ -143,8 +143,15 @@ def inverse_affine(angles: Tensor, scales: Tensor, shears: Tensor) -> Tensor:
     return torch.stack([cos - tan * sin, -sin - tan * cos, sin, cos], dim=1).reshape(-1, 2, 2) / scales[:, None, None]
 
 
-def warp(images: Tensor, linear: Tensor, offsets: Tensor, size: tuple[int, int], padding: Literal["zeros", "border"]) -> Tensor:
-    """Sample bilinearly: the output at p takes the input at `linear @ p + offset`, both (x, y) in pixels from their image's centre.
+def warp(
+    images: Tensor,
+    linear: Tensor,
+    offsets: Tensor,
+    size: tuple[int, int],
+    padding: Literal["zeros", "border"],
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+) -> Tensor:
+    """Sample: the output at p takes the input at `linear @ p + offset`, both (x, y) in pixels from their image's centre.
 
     Args:
         images: `(B, C, H, W)` float.
@@ -152,6 +159,7 @@ def warp(images: Tensor, linear: Tensor, offsets: Tensor, size: tuple[int, int],
         offsets: `(B, 2)`, in pixels.
         size: (height, width) of the output.
         padding: what lies outside the input.
+        mode: between pixels; `nearest` for what must not be mixed, such as class numbers.
 
     Returns:
         `(B, C, *size)`.
@@ -160,7 +168,7 @@ def warp(images: Tensor, linear: Tensor, offsets: Tensor, size: tuple[int, int],
     # Products and sums, not a matrix product: those may be ordered otherwise in a larger batch, and a sample must not depend on its batch.
     axes = [linear[:, i, 0, None, None] * x + linear[:, i, 1, None, None] * y[:, None] + offsets[:, i, None, None] for i in range(2)]
     grid = torch.stack([2 * axis / side for axis, side in zip(axes, (images.shape[-1], images.shape[-2]), strict=True)], dim=-1)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
 class Cutout(nn.Module):

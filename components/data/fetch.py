@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -38,9 +39,38 @@ def fetch(definition: FetchSpec, output: Path, mirror: Path | None = None) -> st
         UserError: no route has the files, or what it has does not match its checksum.
     """
     with atomic_directory(output) as folder, tempfile.TemporaryDirectory(prefix=".tmp-download-", dir=output.parent) as scratch:
+        if definition.path is not None:
+            return own_files(Path(definition.path), folder)
+        if not definition.archives and not definition.mirror:
+            return "nothing, the reader generates the data"
         archives, route = _archives(definition, mirror, Path(scratch))
-        size = unpack(archives, definition.files, folder)
-    return f"{len(definition.files)} files, {size / 2**20:.1f} MiB unpacked, from {route}"
+        size = unpack(archives, definition.files, folder) if definition.unpack else _as_they_are(archives, definition.files, folder)
+    return f"{len(definition.files)} files, {size / 2**20:.1f} MiB{' unpacked' * definition.unpack}, from {route}"
+
+
+def _as_they_are(archives: list[Path], files: Mapping[str, str], folder: Path) -> int:
+    """Copy archives whose reader opens them itself, each compared with the sha256 that `files` gives it."""
+    for archive in archives:
+        if archive.name not in files:
+            raise UserError("fetch.files does not name an archive", received=archive.name, expected=sorted(files))
+        verify_archive(archive, f"sha256:{files[archive.name]}")
+        shutil.copyfile(archive, folder / archive.name)
+    return sum((folder / name).stat().st_size for name in files)
+
+
+def own_files(path: Path, folder: Path) -> str:
+    """Copy a user's file, or what a user's folder holds, into `folder`: later changes of the original then change no data version.
+
+    Raises:
+        UserError: there is no such file or folder.
+    """
+    if path.is_dir():
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+    elif path.is_file():
+        shutil.copyfile(path, folder / path.name)
+    else:
+        raise UserError("your data is not there", received=path.absolute(), expected="a file or a folder", mend="correct data.fetch.path")
+    return f"a copy of {path}"
 
 
 def _archives(definition: FetchSpec, mirror: Path | None, scratch: Path) -> tuple[list[Path], str]:
@@ -50,7 +80,12 @@ def _archives(definition: FetchSpec, mirror: Path | None, scratch: Path) -> tupl
         return _verified({mirror / name: checksum for name, checksum in wanted.items()}), str(mirror)
     if definition.package is not None:
         return _from_package(definition.package, definition.archives), f"package {definition.package}"
-    assert definition.base_url is not None  # parse_data saw to it
+    if definition.base_url is None:
+        raise UserError(
+            f"this data has to be got by hand, which its licence or its origin asks for: {', '.join(lacking or wanted)}",
+            received=f"{MIRROR_VARIABLE}={mirror or ''}",
+            mend=f"get it from the homepage that its file under conf/data names, and point {MIRROR_VARIABLE} at the folder that holds it",
+        )
     hint = f"; the mirror {mirror} lacks {', '.join(lacking)}" if mirror else ""
     return _download(definition.base_url, definition.archives, scratch, hint), definition.base_url
 

@@ -42,7 +42,7 @@ def epoch_batches(
 ) -> Iterator[Part]:
     """Return one rank's parts of the global batches of an epoch, the same batches for every `world`.
 
-    The rank takes every world-th place of each batch. Where the last batch has fewer rows than there are ranks, a rank without a
+    The rank takes every world-th place of each batch. Where a batch has fewer rows than there are ranks, a rank without a
     row takes the batch's first one with weight zero: every rank makes every step, and each row still counts once. A micro-batch
     is a rank: micro-batch i of A of rank r of W takes what rank `r + W i` of `W A` takes.
 
@@ -55,13 +55,11 @@ def epoch_batches(
             consecutive rows, the same in every epoch (see `_contiguous`).
 
     Raises:
-        UserError: the batch is larger than the split or smaller than the number of ranks, or the epoch cannot start there.
+        UserError: the batch is larger than the split, or the epoch cannot start there.
     """
     _require(rank, world, batch_size)
     if batch_size > rows:
         raise UserError("the batch is larger than the data", received=f"batch_size={batch_size}", expected=f"at most {rows}, the training rows")
-    if batch_size < world:
-        raise UserError("the batch is smaller than the number of workers", received=f"batch_size={batch_size}", expected=f"at least {world}")
     if not 0 <= start_sample <= rows:
         raise UserError(
             "the epoch cannot start outside the data", received=f"start_sample={start_sample}", expected=f"0 to {rows}, the training rows"

@@ -15,6 +15,16 @@ def png_address(content: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
+def png(pixels: np.ndarray, scale: int = 1) -> str:
+    """Return a picture, uint8 `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, as a data address, each pixel `scale` wide and high."""
+    from PIL import Image
+
+    enlarged = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(enlarged).save(buffer, format="PNG")
+    return png_address(buffer.getvalue())
+
+
 def thumbnails(inputs: np.ndarray) -> list[str] | None:
     """Return samples as small pictures, `(N, C, H, W) -> N` data addresses; None when they are no pictures (C is 1 or 3).
 

@@ -20,7 +20,15 @@ from components.reporting.sections.timing import timing
 from components.reporting.text import duration, number, score
 from components.reporting.verdict import Verdict, judge, scalars
 
-SECTIONS: tuple[SectionFunction, ...] = (provenance, curves, classes, calibration, predictions, data, timing)
+SECTIONS: tuple[SectionFunction, ...] = (
+    provenance,
+    curves,
+    classes,
+    calibration,
+    predictions,
+    data,
+    timing,
+)  # fmt: skip
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TILES = 4
@@ -63,7 +71,7 @@ def _environment() -> Environment:
 
 
 def _draw(environment: Environment, section: Section) -> Markup:
-    return Markup(environment.get_template(f"{section.name}.html").render(section.context))
+    return Markup(environment.get_template(f"{section.template or section.name}.html").render(section.context))
 
 
 def _tiles(run: Run, verdict: Verdict) -> list[tuple[str, float]]:

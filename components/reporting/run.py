@@ -42,6 +42,7 @@ class Run:
         metrics: metrics.json, `{split: {name: value}}`.
         journal: metrics.jsonl.
         samples: samples.npz, arrays with one row a sample.
+        gallery: gallery.npz, what the task shows beside single samples; empty for most tasks.
         sheet: sheet.png.
         missing: names of the optional files that are not there.
     """
@@ -53,6 +54,7 @@ class Run:
     metrics: dict[str, Plain]
     journal: Journal
     samples: dict[str, np.ndarray]
+    gallery: dict[str, np.ndarray]
     sheet: bytes | None
     missing: tuple[str, ...]
 
@@ -96,6 +98,7 @@ def load(directory: Path) -> Run:
         metrics=_read_object(directory / "metrics.json"),
         journal=read_journal(journal) if journal.exists() else Journal((), (), (), 0),
         samples=_read_arrays(directory / "samples.npz"),
+        gallery=_read_arrays(directory / "gallery.npz"),
         sheet=_read_png(directory / "sheet.png"),
         missing=tuple(name for name in OPTIONAL if not (directory / name).exists()),
     )

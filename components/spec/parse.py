@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 # What the caller of build() adds to each target's options; the user must not be asked for it.
 CONTEXT: dict[str, tuple[str, ...]] = {
-    "task": ("loss", "card"),
+    "task": ("loss", "card", "upstream"),
     "optimizer": ("params",),
     "schedule": ("step", "total_steps"),
     "data.prepare": ("raw",),
@@ -63,8 +63,13 @@ def _check_data(data: DataSpec, path: str) -> None:
             received=data.prepare.name,
             expected="a function of a module under components.data.sources",
         )
-    if (data.fetch.base_url is None) == (data.fetch.package is None):
-        raise UserError(f"{path}.fetch needs one origin", received=to_plain(data.fetch), expected="either base_url or package")
+    fetch = data.fetch
+    origins = {name: value for name, value in (("base_url", fetch.base_url), ("package", fetch.package), ("path", fetch.path)) if value is not None}
+    if len(origins) > 1:
+        raise UserError(f"{path}.fetch needs one origin", received=origins, expected="one of base_url, package and path")
+    for name in ("archives", "files"):
+        if ("base_url" in origins or "package" in origins) and not getattr(fetch, name):
+            raise UserError(f"{path}.fetch.{name} is empty", received=origins, expected="the names of what the origin holds, each with its checksum")
 
 
 def _expectations(plain: dict[str, Any]) -> Any:
@@ -108,13 +113,6 @@ def _cross_checks(spec: Spec) -> None:
         raise UserError("performance.strategy=fsdp does not train in fp16", received="trainer.precision=fp16", expected="bf16 or fp32")
     if not spec.evaluate.splits:
         raise UserError("evaluate.splits is empty", expected="at least one of train, validation, test")
-    parts = spec.cluster.workers * spec.trainer.accumulate
-    if spec.trainer.batch_size < parts:
-        raise UserError(
-            "trainer.batch_size is smaller than cluster.workers x trainer.accumulate",
-            received=f"{spec.trainer.batch_size} samples for {spec.cluster.workers} workers x {spec.trainer.accumulate} micro-batches",
-            expected="at least one sample in each worker's micro-batch",
-        )
     if parse_duration(spec.trainer.duration, "trainer.duration").unit == "dur":
         raise UserError("trainer.duration is measured by itself", received=spec.trainer.duration, expected="epochs or steps, such as 20ep or 5000st")
 

@@ -74,6 +74,16 @@ class Task(ABC):
     def metrics(self) -> Metric:
         """Return a fresh accumulator for one pass over one split."""
 
+    def gallery(self, networks: Networks, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Return what the report shows beside single samples: generated images, sampled text. In evaluation mode, without gradients.
+
+        Args:
+            networks: unwrapped.
+            batch: the first evaluation batch, transformed.
+            draws: of that batch's samples.
+        """
+        return {}
+
     @abstractmethod
     def samples(self, batch: Batch, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return what the report shows of each sample; must hold `sample_id` and `losses`, `(B,)` each."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.files import atomic_path, write_json
 from components.metrics.select import select_samples
 from components.spec.parse import parse_spec
+from components.tasks.base import Task
 from components.training import checkpoint
 from components.training.evaluator import evaluate as evaluate_split
 from components.training.inputs import Inputs
@@ -20,11 +21,11 @@ from components.training.system import build_system
 
 
 def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
-    """Evaluate a checkpoint into `config["directory"]`: metrics.json, samples.npz (of the last split).
+    """Evaluate a checkpoint into `config["directory"]`: metrics.json, samples.npz and gallery.npz (of the last split).
 
     Args:
         session: this worker's place in the group.
-        config: `spec` (plain), `data` (prepared directory), `checkpoint` (directory), `directory`.
+        config: `spec` (plain), `data` (prepared directory), `checkpoint` (directory), `directory`; `upstream` {name: checkpoint}, if any.
 
     Returns:
         `{split: metrics}`, on every rank.
@@ -34,15 +35,30 @@ def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for split in spec.evaluate.splits:
         inputs = Inputs(data, split, spec, session)
-        model, task = build_system(spec, inputs.dataset.card, session)
+        model, task = build_system(spec, inputs.dataset.card, session, config.get("upstream"))
         checkpoint.load_weights(Path(config["checkpoint"]), model, meta["weights"])
         parts: list[dict[str, Tensor]] = []
         results[split] = evaluate_split(session, task, task.split(model), inputs, spec.evaluate, parts)
     everything = gather(session, parts)
     if session.rank == 0:
         _write_samples(directory / "samples.npz", [part for rank in everything for part in rank], inputs)
+        _write_gallery(directory / "gallery.npz", task, model, inputs, spec.evaluate.batch_size)
         write_json(directory / "metrics.json", results)
     return results
+
+
+@torch.no_grad()
+def _write_gallery(path: Path, task: Task, model: nn.Module, inputs: Inputs, batch_size: int) -> None:
+    """Keep what the task shows beside single samples."""
+    batch, draws = inputs.first(batch_size)
+    shown = task.gallery(task.split(model.eval()), batch, draws)
+    if shown:
+        _write_arrays(path, {name: value.cpu().numpy() for name, value in shown.items()})
+
+
+def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 def _write_samples(path: Path, parts: list[dict[str, Tensor]], inputs: Inputs) -> None:
@@ -54,8 +70,7 @@ def _write_samples(path: Path, parts: list[dict[str, Tensor]], inputs: Inputs) -
     kept = {k: v[torch.searchsorted(columns["sample_id"], chosen)].numpy() for k, v in columns.items()}
     raw = inputs.dataset.fetch(kept["sample_id"])
     kept |= {k: v.numpy() for k, v in raw.items() if k not in kept}
-    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **kept)
+    _write_arrays(path, kept)
 
 
 def _right(columns: dict[str, Tensor]) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -106,6 +107,13 @@ class Inputs:
             for (part,) in steps:
                 draws = Draws(self.spec.seed, 0, part.batch["sample_id"])
                 yield self._transform(part.batch, draws, self._evaluation_transforms), part.weight > 0
+
+    def first(self, batch_size: int) -> tuple[Batch, Draws]:
+        """Return the first rows of the split as one evaluation batch, whole on every rank, with their draws."""
+        indices = np.arange(min(self.rows, batch_size))
+        batch = {name: value.to(self.session.device) for name, value in self.dataset.fetch(indices).items()}
+        draws = Draws(self.spec.seed, 0, batch["sample_id"])
+        return self._transform(batch, draws, self._evaluation_transforms), draws
 
     def evaluated_rows(self, batch_size: int, max_batches: int | None) -> int:
         """Return how many rows, from the first, one pass of `evaluation` takes over all ranks."""

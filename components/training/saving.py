@@ -55,10 +55,11 @@ class Saver:
         if self.session.rank == 0:
             state |= {"progress": asdict(progress), "ranks": [r for r, _ in ranks], "carry": joined_carry([carry for _, carry in ranks])}
             first = bool(metrics) and self.checkpoints.path("best") is None  # even where its value is no number: a run has a best checkpoint
-            self.checkpoints.save(progress.step, weights, state, self._meta(progress, metrics), best=best or first)
+            self.checkpoints.save(progress.step, weights, state, self.meta(progress, metrics), best=best or first)
         progress.spent["checkpoint"] += time.perf_counter() - started
 
-    def _meta(self, progress: Progress, metrics: Mapping[str, float]) -> dict[str, Any]:
+    def meta(self, progress: Progress, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What meta.json says, beside its files."""
         return {
             "epoch": progress.epoch,
             "samples": progress.samples,

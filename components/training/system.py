@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -12,9 +15,14 @@ from components.tasks.base import Task
 from components.training.session import Session
 
 
-def build_system(spec: Spec, card: Card, session: Session) -> tuple[nn.Module, Task]:
-    """Build the model, with weights drawn from the run's seed, on the session's device, and its task."""
+def build_system(spec: Spec, card: Card, session: Session, upstream: Mapping[str, str] | None = None) -> tuple[nn.Module, Task]:
+    """Build the model, with weights drawn from the run's seed, on the session's device, and its task.
+
+    Args:
+        upstream: name -> checkpoint directory of a run that this one builds on (`spec.upstream`); none where a system is only looked at.
+    """
     torch.manual_seed(spec.seed)
     model: nn.Module = build(spec.model).to(session.device)
-    task: Task = build(spec.task, loss=build(spec.loss), card=card)
+    checkpoints = {name: Path(directory) for name, directory in (upstream or {}).items()}
+    task: Task = build(spec.task, loss=build(spec.loss), card=card, upstream=checkpoints)
     return model, task

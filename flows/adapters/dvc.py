@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from components.data.__main__ import ERROR_FILE_VARIABLE
 from components.data.card import CARD_NAME
-from components.data.params import PARAMS_NAME, PREPARED, read_yaml, reader_file
+from components.data.params import PARAMS_NAME, PREPARED, own_stamp, read_yaml, reader_file
 from components.errors import RunError, UserError
 from components.files import digest, write_text
 from components.spec.parse import parse_data, to_plain
@@ -53,8 +53,8 @@ def write_params(root: Path, data: dict[str, Any]) -> str:
     Raises:
         UserError: the data set or a file under conf/data is malformed.
     """
-    asked = _entry(data, "data")
-    defaults = {path.stem: _entry(read_yaml(path), path.name) for path in sorted((root / "conf" / "data").glob("*.yaml"))}
+    asked = _entry(root, data, "data")
+    defaults = {path.stem: _entry(root, read_yaml(path), path.name) for path in sorted((root / "conf" / "data").glob("*.yaml"))}
     name = asked["name"]
     key = name if defaults.get(name) == asked else f"{name}-{digest(asked, length=8)}"
     path = root / PARAMS_NAME
@@ -68,10 +68,10 @@ def write_params(root: Path, data: dict[str, Any]) -> str:
     return key
 
 
-def _entry(plain: Any, path: str) -> dict[str, Any]:
-    """Return one data set's part of params.yaml: its plain form, and the reader's file for DVC to watch."""
+def _entry(root: Path, plain: Any, path: str) -> dict[str, Any]:
+    """Return one data set's part of params.yaml: its plain form, the reader's file and a user's own files' stamp for DVC to watch."""
     definition = parse_data(plain, path)
-    return {**to_plain(definition), "reader": reader_file(definition)}
+    return {**to_plain(definition), "reader": reader_file(definition), "stamp": own_stamp(definition, root)}
 
 
 def prepare(root: Path, key: str, on_line: Callable[[str], None]) -> Path:

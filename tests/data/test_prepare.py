@@ -47,9 +47,8 @@ def test_every_data_file_is_a_definition_named_as_its_file(path):
     [
         ({"licens": "MIT"}, r"unknown key 'data\.licens', did you mean 'data\.licence'"),
         ({"fetch": {"files": {}, "archives": {}, "packages": "x"}}, r"unknown key 'data\.fetch\.packages', did you mean 'data\.fetch\.package'"),
-        ({"fetch": {"files": {}}}, r"missing key 'data\.fetch\.archives'"),
         ({"fetch": None}, r"data\.fetch must be a mapping"),
-        ({"fetch": {"files": {}, "archives": {}}}, "needs one origin"),
+        ({"fetch": {"package": "x", "path": "y", "files": {"a": "b"}, "archives": {"a": "b"}}}, "needs one origin"),
         ({"prepare": {"_target_": "os.system"}}, "is not allowed"),
         ({"prepare": {"_target_": "components.optim.schedules.constant", "step": 1, "total_steps": 1}}, "names no reader"),
         ({"prepare": "os.system"}, "does not say what to build"),

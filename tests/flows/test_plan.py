@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 
 import pytest
 
 from components.files import write_json
 from flows.compose import compose
-from flows.plan import experiments, plan, plan_text
+from flows.plan import plan, plan_text
 from flows.stages import STAGES, key_parts
 from flows.store import Store
 
@@ -86,20 +85,3 @@ def test_it_runs_nothing(store):
     text = plan_text(planned(store))
     assert sorted(p.relative_to(store.root) for p in store.root.rglob("*")) == before
     assert "61,706" in text and "trainer.duration = 40ep" in text
-
-
-def test_the_list_holds_every_experiment():
-    rows = experiments()
-    assert {"experiment": "cnn/lenet5", "data": "digits"}.items() <= rows[0].items()
-    assert all(row["description"] and row["source"] for row in rows)
-
-
-def test_an_experiment_that_does_not_compose_does_not_hide_the_others(tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    (tmp_path / "dvc.yaml").touch()
-    folder = tmp_path / "conf" / "experiment" / "cnn"
-    (folder / "broken.yaml").write_text((folder / "lenet5.yaml").read_text().replace("duration:", "duraton:"))
-    monkeypatch.chdir(tmp_path)
-    broken, sound = experiments()
-    assert broken["experiment"] == "cnn/broken" and "unknown key 'trainer.duraton'" in broken["description"]
-    assert sound["experiment"] == "cnn/lenet5"

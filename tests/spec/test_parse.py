@@ -34,7 +34,8 @@ BAD = [  # path, value, what the message must hold
     ("trainer.monitor.mod", "max", ["unknown key 'trainer.monitor.mod'", "did you mean 'trainer.monitor.mode'"]),
     ("data.fetch.file", {}, ["unknown key 'data.fetch.file'", "did you mean 'data.fetch.files'"]),
     ("model", ..., ["missing key 'model'"]),
-    ("data.fetch.files", ..., ["missing key 'data.fetch.files'"]),
+    ("data.fetch.files", ..., ["data.fetch.files is empty", "package"]),
+    ("data.fetch.path", "here", ["data.fetch needs one origin", "package", "path"]),
     ("trainer", 5, ["trainer must be a mapping", "5"]),
     ("trainer.batch_size", "five", ["trainer.batch_size has the wrong type", "'five' (str)", "int"]),
     ("trainer.batch_size", 5.0, ["trainer.batch_size has the wrong type", "5.0 (float)", "int"]),
@@ -85,15 +86,6 @@ def test_a_mistake_is_told_with_its_path_and_the_nearest_name(plain, path, value
         parse_spec(plain)
     for part in told:
         assert part in str(caught.value)
-
-
-def test_a_batch_smaller_than_the_workers_is_refused(plain):
-    plain["cluster"] = {"backend": "ray", "workers": 3}
-    plain["trainer"] = {"batch_size": 2}
-    with pytest.raises(UserError, match=r"trainer\.batch_size is smaller than cluster\.workers"):
-        parse_spec(plain)
-    plain["trainer"] = {"batch_size": 3}
-    assert parse_spec(plain).trainer.batch_size == 3
 
 
 def test_defaults_types_and_the_input_is_left_as_it_was(plain):

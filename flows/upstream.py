@@ -1,0 +1,50 @@
+"""Runs that another run builds on: `upstream: {features: [experiment=cnn/lenet5, data=fashion_mnist]}` trains that one first, or reuses it.
+
+What of an upstream run counts downstream is the checkpoint alone; the task is handed its directory under the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from components.errors import UserError
+from components.spec.schema import Spec
+from flows import stages
+from flows.compose import compose
+from flows.store import Manifest, Store
+
+NEEDED = ("data", "check", "train")
+
+
+def upstream_specs(root: Path, spec: Spec) -> dict[str, Spec]:
+    """Compose the runs that a specification builds on; where and how they are carried out is as the run itself.
+
+    Raises:
+        UserError: one does not compose, or builds on others in turn: a chain longer than two is a flow of its own.
+    """
+    found = {}
+    for name, overrides in spec.upstream.items():
+        composed = compose(root, overrides)
+        if composed.upstream:
+            raise UserError(f"upstream.{name} builds on other runs itself", received=sorted(composed.upstream), expected="a run that stands alone")
+        found[name] = replace(composed, cluster=spec.cluster, tracking=spec.tracking, store=spec.store)
+    return found
+
+
+def finished(root: Path, spec: Spec, store: Store) -> dict[str, Manifest]:
+    """Return the train manifests of those upstream runs that the store holds already."""
+    decided = {name: stages.decide(upstream, store) for name, upstream in upstream_specs(root, spec).items()}
+    trained = {name: decisions[stages.STAGES.index("train")].manifest for name, decisions in decided.items()}
+    return {name: manifest for name, manifest in trained.items() if manifest is not None}
+
+
+def complete(root: Path, spec: Spec, train: Callable[[str, Spec], Manifest]) -> dict[str, Manifest]:
+    """Return the train manifests of all upstream runs, `train(name, spec)` giving each."""
+    return {name: train(name, upstream) for name, upstream in upstream_specs(root, spec).items()}
+
+
+def checkpoint(manifest: Manifest) -> str:
+    """The directory of a train stage's best checkpoint."""
+    return str(manifest.directory / manifest.outputs["checkpoint"])
