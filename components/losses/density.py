@@ -22,12 +22,12 @@ _BISECTIONS = 50  # halves a bracket of 1e3 to below float32's resolution
 
 
 def gaussian_nll(locations: Tensor, scales: Tensor, targets: Tensor) -> Tensor:
-    """`log(sigma sqrt(2 pi)) + ((y - mu) / sigma)^2 / 2`, nats; shapes that broadcast. With sigma fixed its minimum is that of L2 (002 L1241-1251)."""
+    """`log(sigma sqrt(2 pi)) + ((y - mu) / sigma)^2 / 2`, nats; shapes that broadcast. With sigma fixed it is the L2 loss (002 L1241-1251)."""
     return scales.log() + 0.5 * math.log(2 * math.pi) + 0.5 * ((targets - locations) / scales).square()
 
 
 def laplace_nll(locations: Tensor, scales: Tensor, targets: Tensor) -> Tensor:
-    """`log(2 g) + |y - f| / g`, nats; shapes that broadcast (002 L1285). With g fixed its minimum is that of L1 (002 L1268-1279)."""
+    """`log(2 g) + |y - f| / g`, nats; shapes that broadcast (002 L1285). With g fixed it is the L1 loss (002 L1268-1279)."""
     return (2 * scales).log() + (targets - locations).abs() / scales
 
 
@@ -79,8 +79,9 @@ class Mixture:
 
 
 class DensityHead(nn.Module):
-    """Reads `(B, 2)` as location and raw scale, or `(B, 3 M)` as M raw weights, M locations and M raw scales (Bishop 1994, "Mixture density networks").
+    """Reads `(B, 2)` as location and raw scale, or `(B, 3 M)` as M raw weights, M locations and M raw scales.
 
+    Bishop 1994, "Mixture density networks"; notes 002 L1299-1312 with Laplace distributions.
     Weights go through the softmax. Scales go through softplus plus `LEAST_SCALE`: the notes' ReLU (002 L1318, erratum E8) can give a scale of 0.
     Half precision is computed in float32; float64 stays float64.
 

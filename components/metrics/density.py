@@ -32,7 +32,8 @@ class Density(Metric):
         """Take one batch.
 
         Args:
-            outputs: `losses (B,)`, nats; `means`, `deviations` and `levels` `(B,)`: of the predicted density mean, standard deviation and P(y <= target).
+            outputs: `losses (B,)`, nats; `means`, `deviations` and `levels` `(B,)`: mean, standard deviation and P(y <= target) of the
+                predicted density.
             batch: `targets (B,)`, `sample_id` int64 `(B,)`, and the truth `(B,)` each, where it is known.
         """
         found = {

@@ -29,7 +29,7 @@ class Regression(Metric):
         """Take one batch.
 
         Args:
-            outputs: `predictions (B,)`, `losses (B,)`; `theta (B, D + 1)` and `answers (B, Q)`, the same in each row.
+            outputs: `predictions (B,)`; `theta (B, D + 1)` and `answers (B, Q)`, the same in each row.
             batch: `targets (B,)`, `sample_id` int64 `(B,)`.
 
         Raises:

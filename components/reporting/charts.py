@@ -77,7 +77,7 @@ def line_chart(name: str, title: str, series: Sequence[Series], *, marks: Sequen
         marks: steps at which an epoch ended, drawn as fine lines.
         best: the step of the best checkpoint, drawn as a dashed line.
     """
-    with _canvas(4.8, 2.7) as figure:
+    with canvas(4.8, 2.7) as figure:
         axes = figure.subplots()
         axes.set_title(title)
         axes.set_xlabel("step")
@@ -104,7 +104,7 @@ def reliability_chart(name: str, lower: Sequence[float], upper: Sequence[float],
         accuracy: the M accuracies, None for an empty bin.
         count: the M numbers of samples.
     """
-    with _canvas(4.4, 4.2) as figure:
+    with canvas(4.4, 4.2) as figure:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         width = [0.92 * (right - left) for left, right in zip(lower, upper, strict=True)]
         centre = [(left + right) / 2 for left, right in zip(lower, upper, strict=True)]
@@ -148,7 +148,7 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
 
 
 @contextmanager
-def _canvas(width_inches: float, height_inches: float) -> Iterator[Figure]:
+def canvas(width_inches: float, height_inches: float) -> Iterator[Figure]:
     """Yield a figure of the house's style; matplotlib's settings are as before when it is left."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -15,7 +15,10 @@ from components.reporting.sections.base import Section, SectionFunction
 from components.reporting.sections.classification import calibration, classes, predictions
 from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
+from components.reporting.sections.density import density
+from components.reporting.sections.policy import policy
 from components.reporting.sections.provenance import provenance
+from components.reporting.sections.regression import regression
 from components.reporting.sections.timing import timing
 from components.reporting.text import duration, number, score
 from components.reporting.verdict import Verdict, judge, scalars
@@ -26,6 +29,9 @@ SECTIONS: tuple[SectionFunction, ...] = (
     classes,
     calibration,
     predictions,
+    regression,
+    density,
+    policy,
     data,
     timing,
 )  # fmt: skip

@@ -57,7 +57,10 @@ class Policy(Task):
         return {"sample_id": batch["sample_id"], **outputs}
 
     def gallery(self, networks: Networks, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        """What the maps are drawn from: `policy_values`, `policy_optimal` `(B, A)`; `policy_position (B, 2)`; `policy_panel`, `_cell`, `_judged` `(B,)`."""
+        """What the maps are drawn from.
+
+        `policy_values`, `policy_optimal` `(B, A)`; `policy_position (B, 2)`; `policy_panel`, `policy_cell`, `policy_judged` `(B,)`.
+        """
         values = self.predict(networks, batch)["values"]
         return {"policy_values": values, "policy_optimal": batch["targets"], **{f"policy_{name}": batch[name] for name in _SHOWN}}
 
@@ -67,4 +70,5 @@ class Policy(Task):
         probability, following, reward, ended = batch["outcomes"].float().unbind(dim=2)
         ahead = model(following.long()).float().max(dim=2).values
         outcomes = probability * (reward + self.discount * (1.0 - ended) * ahead)
-        return outcomes.reshape(len(outcomes), batch["targets"].shape[1], -1).sum(dim=2)
+        wanted: Tensor = outcomes.reshape(len(outcomes), batch["targets"].shape[1], -1).sum(dim=2)
+        return wanted

@@ -107,7 +107,9 @@ def transition_table(world: Any) -> tuple[Values, Values]:
 
 
 def value_iteration(outcomes: Values, discount: float) -> Values:
-    """Return the optimal Q, `(S, A, K, 4) -> (S, A)`: `Q(s, a) = E[r + gamma max_a' Q(s', a')]`, iterated until it moves by less than 1e-13 (Bellman 1957).
+    """Return the optimal Q, `(S, A, K, 4) -> (S, A)`: `Q(s, a) = E[r + gamma max_a' Q(s', a')]` (Bellman 1957).
+
+    It is iterated until it moves by less than 1e-13 of its size.
 
     Raises:
         UserError: it does not converge (a discount of 1 with a loop that pays).

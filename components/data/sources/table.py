@@ -60,13 +60,13 @@ def read_table(
     inputs = np.stack([_numbers(cells, lines, i, header[i], file) for i in columns], axis=1)
     described = {"inputs": Column("float32", inputs.shape[1:])}
     if kind == "regression":
-        targets, strata = _numbers(cells, lines, goal, target, file), np.zeros(len(cells), dtype=np.int64)
+        values, strata = _numbers(cells, lines, goal, target, file), np.zeros(len(cells), dtype=np.int64)
         described["targets"] = Column("float32")
-    else:
-        names = _class_names([row[goal] for row in cells])
-        targets = strata = np.array([names.index(row[goal]) for row in cells], dtype=np.int64)
-        described["targets"] = Column("int64", classes=tuple(names))
-    return split_rows(described, inputs, targets, strata, validation_fraction, test_fraction, seed)
+        return split_rows(described, inputs, values, strata, validation_fraction, test_fraction, seed)
+    names = _class_names([row[goal] for row in cells])
+    labels = np.array([names.index(row[goal]) for row in cells], dtype=np.int64)
+    described["targets"] = Column("int64", classes=tuple(names))
+    return split_rows(described, inputs, labels, labels, validation_fraction, test_fraction, seed)
 
 
 def split_rows(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +29,7 @@ class DensityNetwork(nn.Module):
             raise UserError("model.components does not fit", received=components, expected="1 with model.constant_scale, at least 1 without it")
         widths = [in_features, *hidden]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.Tanh()]
         self.body = nn.Sequential(*layers)
         outputs = 1 if constant_scale else 2 if components == 1 else 3 * components
