@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: install
 	$(BIN)/modelyard run
 
+# Two processes, a file's tests in one of them: half of the suite waits for Ray, Prefect and DVC to start.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -19,6 +19,7 @@ from components.reporting.sections.density import density
 from components.reporting.sections.policy import policy
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.regression import regression
+from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
 from components.reporting.text import duration, number, score
 from components.reporting.verdict import Verdict, judge, scalars
@@ -32,6 +33,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     regression,
     density,
     policy,
+    segmentation,
     data,
     timing,
 )  # fmt: skip

@@ -132,3 +132,38 @@ def test_a_package_that_is_not_installed_is_told(tmp_path):
 def test_a_package_that_ships_no_such_file_is_told(tmp_path):
     with pytest.raises(UserError, match=r"'sklearn' ships no datasets/nothing\.gz"):
         fetch(FetchSpec({}, {"datasets/nothing.gz": "md5:0"}, package="sklearn"), tmp_path / "x")
+
+
+def test_archives_that_the_reader_opens_itself_are_copied_and_compared(tmp_path, mirror_folder):
+    sha = hashlib.sha256((mirror_folder / "rows.zip").read_bytes()).hexdigest()
+    definition = FetchSpec(files={"rows.zip": sha}, mirror={"rows.zip": f"sha256:{sha}"}, unpack=False)
+    assert fetch(definition, tmp_path / "raw", mirror_folder) == f"1 files, 0.0 MiB, from {mirror_folder}"
+    assert (tmp_path / "raw" / "rows.zip").read_bytes() == (mirror_folder / "rows.zip").read_bytes()
+    with pytest.raises(UserError, match="truncated or tampered"):
+        fetch(FetchSpec(files={"rows.zip": "0" * 64}, mirror=definition.mirror, unpack=False), tmp_path / "other", mirror_folder)
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_has_to_be_got_by_hand_says_so(tmp_path):
+    definition = FetchSpec(files={"a": "0" * 64}, mirror={"rows.zip": "sha256:" + "0" * 64})
+    with pytest.raises(UserError, match="got by hand") as caught:
+        fetch(definition, tmp_path / "raw", None)
+    assert "MODELYARD_DATA_MIRROR" in str(caught.value) and "rows.zip" in str(caught.value)
+
+
+def test_a_generated_set_needs_nothing(tmp_path):
+    assert "generates" in fetch(FetchSpec(), tmp_path / "raw")
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_your_own_file_or_folder_is_copied(tmp_path):
+    own = tmp_path / "own"
+    (own / "cats").mkdir(parents=True)
+    (own / "cats" / "1.txt").write_text("meow")
+    fetch(FetchSpec(path=str(own)), tmp_path / "raw" / "folder")
+    (own / "cats" / "1.txt").write_text("changed later")
+    assert (tmp_path / "raw" / "folder" / "cats" / "1.txt").read_text() == "meow"
+    fetch(FetchSpec(path=str(own / "cats" / "1.txt")), tmp_path / "raw" / "file")
+    assert (tmp_path / "raw" / "file" / "1.txt").read_text() == "changed later"
+    with pytest.raises(UserError, match="not there"):
+        fetch(FetchSpec(path=str(tmp_path / "absent")), tmp_path / "raw" / "absent")
