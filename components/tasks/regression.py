@@ -25,7 +25,7 @@ class Regression(Task):
     Args:
         loss: module `(predictions (B,), targets (B,)) -> (B,)`.
         card: the data set's card.
-        features: the D names of the inputs.
+        features: the D names of the inputs; None: x1 to xD.
         standardized: `augment.always` standardises the inputs with the card's statistics; it must say what the transforms do.
         queries: data set -> name -> D raw features: questions whose answers are told as metrics of that name.
 
@@ -37,16 +37,16 @@ class Regression(Task):
         self,
         loss: nn.Module,
         card: Card,
-        features: list[str],
+        features: list[str] | None = None,
         standardized: bool = False,
         queries: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
     ) -> None:
-        self.loss, self.features = loss, features
-        size = len(features)
+        size = card.columns["inputs"].shape[0]
+        self.loss, self.features = loss, features or [f"x{i + 1}" for i in range(size)]
         self.queries = dict((queries or {}).get(card.name) or {})
-        for name, row in {"features": features, **{f"queries.{card.name}.{k}": v for k, v in self.queries.items()}}.items():
-            if (len(row),) != card.columns["inputs"].shape:
-                raise UserError(f"task.{name} does not fit the data", received=row, expected=f"{card.columns['inputs'].shape[0]} of them")
+        for name, row in {"features": self.features, **{f"queries.{card.name}.{k}": v for k, v in self.queries.items()}}.items():
+            if len(row) != size:
+                raise UserError(f"task.{name} does not fit the data", received=row, expected=f"{size} of them")
         mean, std = [0.0] * size, [1.0] * size
         if standardized:
             statistics = card.statistics["inputs"]

@@ -32,6 +32,13 @@ def test_a_regression_table_keeps_each_row_together_and_deals_all(tmp_path):
     assert inputs.dtype == targets.dtype == np.float32
 
 
+def test_a_column_made_with_the_same_seed_is_not_sorted_over_the_splits(tmp_path):
+    values = np.random.default_rng(0).uniform(size=300)
+    data = table(tmp_path, "x,price\n" + "\n".join(f"{v},{v}" for v in values))
+    means = [split["targets"].mean() for split in data.splits.values()]
+    assert np.ptp(means) < 0.2
+
+
 def test_a_classification_table_names_its_classes_and_is_stratified(tmp_path):
     data = table(tmp_path, target="city", kind="classification", features=["price", "size"], validation_fraction=0.2)
     assert data.columns["targets"].classes == ("A", "B", "C")

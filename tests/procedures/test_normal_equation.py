@@ -86,8 +86,11 @@ def test_dependent_features_and_unlike_units_have_a_solution():
 
 
 def test_mistakes_are_told(tmp_path):
-    with pytest.raises(UserError, match="names of its inputs"):
-        LinearRegression(None)
+    with pytest.raises(UserError, match="number of its inputs"):
+        LinearRegression()
+    with pytest.raises(UserError, match="number of its inputs"):
+        LinearRegression(input_shape=(1, 8, 8))
+    assert LinearRegression(input_shape=(3,)).theta().shape == (4,)
     _, work = solved(tmp_path)
     with pytest.raises(UserError, match="linear models only"):
         NormalEquation().fit(Work(work.spec, work.place, work.task, torch.nn.Linear(1, 1), work.training))

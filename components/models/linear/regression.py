@@ -12,17 +12,20 @@ class LinearRegression(nn.Module):
     """`h(x) = theta_0 + theta_1 x_1 + ... + theta_D x_D`. It starts at zero, one of the two starts that the notes allow (003 L330).
 
     Args:
-        features: the D names of the inputs; their number is what counts here.
+        features: the D names of the inputs; their number is what counts here. None: as many as a row of the data has.
+        input_shape: of a row of the data, which is known once it is prepared.
 
     Raises:
-        UserError: no names.
+        UserError: neither is known, or a row is no vector.
     """
 
-    def __init__(self, features: list[str] | None) -> None:
+    def __init__(self, features: list[str] | None = None, input_shape: tuple[int, ...] | None = None) -> None:
         super().__init__()
-        if not features:
-            raise UserError("the model needs the names of its inputs", received=features, mend="list the columns under data.prepare.features")
-        self.linear = nn.Linear(len(features), 1)
+        shape = input_shape if features is None else (len(features),)
+        if shape is None or len(shape) != 1:
+            received = f"features={features}, rows of shape {input_shape}"
+            raise UserError("the model needs the number of its inputs", received=received, mend="list the columns under data.prepare.features")
+        self.linear = nn.Linear(shape[0], 1)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
