@@ -1,1 +1,1 @@
-"""What fits a model without gradient steps, one module a procedure (components/training/procedure.py says what a procedure is)."""
+"""What fits a model without gradient steps of its own, or with those of several trainings."""

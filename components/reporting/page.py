@@ -16,11 +16,14 @@ from components.reporting.sections.classification import calibration, classes, p
 from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
 from components.reporting.sections.density import density
+from components.reporting.sections.detection import detection
+from components.reporting.sections.ensemble import ensemble
 from components.reporting.sections.policy import policy
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.regression import regression
 from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
+from components.reporting.sections.translation import translation
 from components.reporting.text import duration, number, score
 from components.reporting.verdict import Verdict, judge, scalars
 
@@ -33,7 +36,10 @@ SECTIONS: tuple[SectionFunction, ...] = (
     regression,
     density,
     policy,
+    ensemble,
+    detection,
     segmentation,
+    translation,
     data,
     timing,
 )  # fmt: skip
