@@ -44,7 +44,7 @@ def lake():
 
 
 def test_frozen_lake_is_gymnasiums(lake):
-    """The value of the start is the 0.54202593 of other implementations (gamma 0.99); 5 of 16 states end an episode; a step may slide to either side."""
+    """The value of the start is the 0.54202593 of other implementations (gamma 0.99); 5 of 16 states end an episode."""
     assert lake["targets"][0].max() == pytest.approx(0.54202593, abs=1e-7)
     assert lake["judged"].sum() == 11
     outcomes = lake["outcomes"].reshape(16, 4, 3, 4)
