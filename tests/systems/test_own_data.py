@@ -12,7 +12,15 @@ from PIL import Image
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n# (conf/data/(\w+)\.yaml)\n(.*?)```\n\n`modelyard run (.*?)`", PAGE, re.DOTALL)
-SHORT = ("cluster=inline", "tracking=disabled", "debug=fast", "trainer.batch_size=4", "evaluate.batch_size=4", "check.min_rows=1", "check.max_imbalance=1e9")
+SHORT = (
+    "cluster=inline",
+    "tracking=disabled",
+    "debug=fast",
+    "trainer.batch_size=4",
+    "evaluate.batch_size=4",
+    "check.min_rows=1",
+    "check.max_imbalance=1e9",
+)
 
 
 def photo(path: Path, rng: np.random.Generator, side: int = 40) -> None:
