@@ -63,12 +63,14 @@ def _card(decisions: list[stages.Decision]) -> Card | None:
 def _parameters(spec: Spec, card: Card | None) -> int | None:
     """Count parameters on torch's meta device: shapes without memory. None for a model that waits for the data's shape."""
     import torch
+    from torch import nn
 
     if card is None and "input_shape" in inspect.signature(resolve(spec.model.name)).parameters:
         return None
     inputs = None if card is None else card.columns.get("inputs")
     with torch.device("meta"):
-        return sum(p.numel() for p in build(spec.model, input_shape=None if inputs is None else inputs.shape).parameters())
+        model: nn.Module = build(spec.model, input_shape=None if inputs is None else inputs.shape)
+        return sum(p.numel() for p in model.parameters())
 
 
 def _curve(spec: Spec, planned: Lengths) -> list[dict[str, float]]:
