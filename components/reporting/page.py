@@ -20,6 +20,7 @@ from components.reporting.sections.detection import detection
 from components.reporting.sections.ensemble import ensemble
 from components.reporting.sections.language import language
 from components.reporting.sections.policy import policy
+from components.reporting.sections.pose import pose
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.regression import regression
 from components.reporting.sections.segmentation import segmentation
@@ -42,6 +43,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     segmentation,
     translation,
     language,
+    pose,
     data,
     timing,
 )  # fmt: skip
