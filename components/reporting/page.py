@@ -18,6 +18,7 @@ from components.reporting.sections.data import data
 from components.reporting.sections.density import density
 from components.reporting.sections.detection import detection
 from components.reporting.sections.ensemble import ensemble
+from components.reporting.sections.generative import generative
 from components.reporting.sections.language import language
 from components.reporting.sections.policy import policy
 from components.reporting.sections.pose import pose
@@ -44,6 +45,7 @@ SECTIONS: tuple[SectionFunction, ...] = (
     translation,
     language,
     pose,
+    generative,
     data,
     timing,
 )  # fmt: skip
