@@ -17,7 +17,8 @@ def in_unit_sphere(points: Tensor) -> Tensor:
     A T-Net is a 3 x 3 matrix and cannot undo a translation, so this has to (notes 003 erratum 47).
     """
     centred = points - points.mean(1, keepdim=True)
-    return centred / centred.norm(dim=2).amax(1).clamp(min=torch.finfo(points.dtype).tiny)[:, None, None]
+    radius = centred.square().sum(2).amax(1).sqrt()
+    return centred / radius.clamp(min=torch.finfo(points.dtype).tiny)[:, None, None]
 
 
 def turned_about_z(points: Tensor, degrees: Tensor | float) -> Tensor:
@@ -40,7 +41,9 @@ class InUnitSphere(nn.Module):
 
 
 class MovePoints(nn.Module):
-    """Turn each cloud about z by an angle uniform in [-degrees, degrees] and move each point by normal noise (Qi et al. 2017, section 5.1: any angle, 0.02).
+    """Turn each cloud about z by an angle uniform in [-degrees, degrees] and move each point by normal noise.
+
+    Qi et al. 2017 (section 5.1) take any angle, and a deviation of 0.02.
 
     Args:
         degrees: 180 for any angle.

@@ -32,7 +32,7 @@ def shift(signal: Tensor, edges: Tensor, weights: Tensor | None = None) -> Tenso
 
 
 def kipf(edges: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
-    """Return edges `(2, E + V)` and weights `(E + V,)` of `D^-1/2 (A + I) D^-1/2`, D the degrees of A + I (Kipf and Welling 2017, eq. 2, "renormalisation").
+    """Return edges `(2, E + V)` and weights `(E + V,)` of `D^-1/2 (A + I) D^-1/2`, D the degrees of A + I (Kipf and Welling 2017, eq. 2).
 
     The loop at each node is why an isolated one has degree 1 and divides by nothing; the notes' `D^-1/2 A D^-1/2` (002 L4411) is infinite there.
     """

@@ -70,8 +70,9 @@ class NodeClassification(Task):
 
 
 def principal_plane(rows: Tensor) -> Tensor:
-    """Return the first two principal components of rows, `(N, F) -> (N, 2)` float32, F >= 2. Each axis points where its greatest weight is positive."""
+    """Return the first two principal components of rows, `(N, F) -> (N, 2)` float32, F >= 2; an axis points where its greatest weight is positive."""
     centred = (rows - rows.mean(0)).double()
     axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, :2]
     greatest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
-    return (centred @ (axes * greatest.sign())).float()
+    places: Tensor = centred @ (axes * greatest.sign())
+    return places.float()

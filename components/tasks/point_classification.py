@@ -26,8 +26,8 @@ class PointClassification(Classification):
     Args:
         loss: module `(logits (B, K), targets (B,)) -> (B,)`.
         card: the data set's card; its `targets` column names the classes.
-        transform_weight: of `|I - A A^T|^2`, the feature transform's second loss term (0.001 in the paper; it is on the W x W matrix alone). 0: no such
-            term, as a vanilla model needs.
+        transform_weight: of `|I - A A^T|^2`, the feature transform's second loss term (0.001 in the paper; it is on the W x W matrix alone). 0: no
+            such term, as a vanilla model needs.
         points: numbers of points to evaluate with, beside all.
         degrees: angles to evaluate with, beside 0.
     """
@@ -56,7 +56,9 @@ class PointClassification(Classification):
         terms = {"loss": self.loss(output.logits, batch["targets"]).sum()}
         if self.transform_weight:
             if output.transform is None:
-                raise UserError("a vanilla PointNet has no feature transform", received=f"task.transform_weight={self.transform_weight}", expected="0")
+                raise UserError(
+                    "a vanilla PointNet has no feature transform", received=f"task.transform_weight={self.transform_weight}", expected="0"
+                )
             terms["transform"] = self.transform_weight * orthogonality(output.transform).sum()
         return terms
 

@@ -1,4 +1,4 @@
-"""Point clouds of ten families of solids with random proportions, made here: what a parametric CAD program would export (catalogue, points; notes 003 T7).
+"""Point clouds of ten families of solids with random proportions, made here: what a parametric CAD program exports (notes 003 T7).
 
 A solid is a triangle mesh: a profile turned about an axis in a few steps (four steps make a box of a cylinder, three a prism) and stretched. Points
 are drawn on its surface, uniformly by area, and independently: the first n points of a cloud are a cloud of n points.
@@ -59,7 +59,7 @@ def cloud(family: str, points: int, noise: float, rng: np.random.Generator) -> F
 
 
 def on_surface(triangles: Floats, points: int, rng: np.random.Generator) -> Floats:
-    """Draw points uniformly by area, `(T, 3, 3) -> (N, 3)`: a triangle by its area, a place in it by sqrt-warped barycentric coordinates (Osada et al. 2002)."""
+    """Draw points uniformly by area, `(T, 3, 3) -> (N, 3)`: a triangle by its area, then a place in it (Osada et al. 2002, section 3.1)."""
     chosen = triangles[rng.choice(len(triangles), size=points, p=(area := areas(triangles)) / area.sum())]
     root, along = np.sqrt(rng.random((points, 1))), rng.random((points, 1))
     return (1 - root) * chosen[:, 0] + root * (1 - along) * chosen[:, 1] + root * along * chosen[:, 2]
@@ -67,7 +67,8 @@ def on_surface(triangles: Floats, points: int, rng: np.random.Generator) -> Floa
 
 def areas(triangles: Floats) -> Floats:
     """(T, 3, 3) -> (T,)."""
-    return np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=1) / 2
+    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    return np.asarray(np.linalg.norm(normals, axis=1) / 2)
 
 
 def turned(profile: Floats, steps: int) -> Floats:

@@ -56,9 +56,13 @@ def read_tu_graphs(raw: Path, name: str, labels: dict[str, int], tags: int, fold
         test, known = (_indices(archive, f"{name}/10fold_idx/{part}_idx-{fold + 1}.txt") for part in ("test", "train"))
     numbers = list(labels.values())
     if {g.label for g in graphs} - set(numbers) or max(int(g.tags.max()) for g in graphs) >= tags:
-        raise UserError(f"{name}.txt holds a label or a tag without a name", received=sorted({g.label for g in graphs}), expected=f"{labels}, {tags} tags")
+        raise UserError(
+            f"{name}.txt holds a label or a tag without a name", received=sorted({g.label for g in graphs}), expected=f"{labels}, {tags} tags"
+        )
     if sorted([*test, *known]) != list(range(len(graphs))):
-        raise UserError(f"fold {fold} of {name} does not part the graphs", received=f"{len(test)} + {len(known)}", expected=f"{len(graphs)} graphs, each once")
+        raise UserError(
+            f"fold {fold} of {name} does not part the graphs", received=f"{len(test)} + {len(known)}", expected=f"{len(graphs)} graphs, each once"
+        )
     targets = np.array([numbers.index(g.label) for g in graphs], dtype=np.int64)
     parts = stratified_split(targets[known], {"validation": round(validation_fraction * len(known))}, "train", seed)
     rows = {**{split: known[found] for split, found in parts.items()}, "test": test}

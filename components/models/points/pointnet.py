@@ -5,6 +5,7 @@ Legend: B clouds, N points, W the width of the first layer (64 in the paper), K 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -81,7 +82,7 @@ class Transform(nn.Module):
 def shared(*widths: int) -> nn.Sequential:
     """Linear layers, each with batch normalisation and ReLU, `(M, widths[0]) -> (M, widths[-1])`."""
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
     return nn.Sequential(*layers)
 
