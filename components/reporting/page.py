@@ -15,9 +15,11 @@ from components.reporting.sections.base import Section, SectionFunction
 from components.reporting.sections.classification import calibration, classes, predictions
 from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
+from components.reporting.sections.ensemble import ensemble
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
+from components.reporting.sections.translation import translation
 from components.reporting.text import duration, number, score
 from components.reporting.verdict import Verdict, judge, scalars
 
@@ -27,7 +29,9 @@ SECTIONS: tuple[SectionFunction, ...] = (
     classes,
     calibration,
     predictions,
+    ensemble,
     segmentation,
+    translation,
     data,
     timing,
 )  # fmt: skip
