@@ -16,6 +16,8 @@ from components.reporting.sections.classification import calibration, classes, p
 from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
 from components.reporting.sections.ensemble import ensemble
+from components.reporting.sections.graph import graph
+from components.reporting.sections.points import points
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
@@ -32,6 +34,8 @@ SECTIONS: tuple[SectionFunction, ...] = (
     ensemble,
     segmentation,
     translation,
+    graph,
+    points,
     data,
     timing,
 )  # fmt: skip

@@ -33,7 +33,7 @@ def points(run: Run) -> Section | None:
     for kind, rows in (scores.get("slices") or {}).items():
         title = _TITLES.get(kind, f"Accuracy by {kind}")
         values, accuracies = [row["value"] for row in rows], [row["accuracy"] for row in rows]
-        charts.append(line_chart(f"chart-slices-{kind}", title, [Series(f"accuracy, {run.judged_split}", values, accuracies)], label=kind))
+        charts.append(line_chart(f"chart-slices-{kind}", title, [Series(f"accuracy, {run.judged_split}", values, accuracies)], over=kind))
         tables.append({"title": title, "columns": [kind, "accuracy"], "rows": [[f"{v:g}", a] for v, a in zip(values, accuracies, strict=True)]})
     intro = (
         f"Split {run.judged_split}: {scores.get('accuracy', float('nan')):.1%} of the clouds as they are. Red points are critical: each is "
