@@ -38,8 +38,8 @@ def test_folds_part_the_graphs_and_validation_is_of_the_training_part(raw):
         sizes = {split: len(columns["targets"]) for split, columns in read(raw, fold).splits.items()}
         assert sizes == {"train": 27, "validation": 9, "test": 4}
         test = read(raw, fold).splits["test"]
-        seen.append(np.diff(test["nodes"].offsets).tolist())
-    assert sum(seen, []) == [4 + i % 5 for i in range(40)]
+        seen += np.diff(test["nodes"].offsets).tolist()
+    assert seen == [4 + i % 5 for i in range(40)]
 
 
 def test_what_is_wrong_is_told(raw):

@@ -48,7 +48,7 @@ def ragged(*graphs):
 
 
 def test_what_such_networks_can_tell_apart():
-    """A ring of 6 and two of 3 look the same to all of them (Xu et al. 2019): every node has two neighbours like itself. Stars of 3 and of 5 do not."""
+    """A ring of 6 and two of 3 look the same to all of them (Xu et al. 2019): every node has two like itself. Stars of 3 and 5 do not."""
     for kind in ("sum", "kipf"):
         torch.manual_seed(0)
         model = GraphClassifier(2, 2, hidden=32, layers=2, shift=kind, readout="mean").eval()

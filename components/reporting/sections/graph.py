@@ -43,7 +43,8 @@ def _nodes(run: Run) -> dict[str, Any]:
         {"address": png(scatter(shown["node_places"][judged], colours[predictions[judged]])), "caption": "judged nodes, predicted class"},
         {"address": png(scatter(shown["node_places"][judged], np.where(wrong[judged, None], _RED, _FAINT))), "caption": "judged nodes, wrong in red"},
     ]
-    intro = f"The hidden layer of each node in its first two principal components. Split {run.judged_split}: {judged.sum():,} of {len(judged):,} nodes are judged."
+    counted = f"Split {run.judged_split}: {judged.sum():,} of {len(judged):,} nodes are judged."
+    intro = f"The hidden layer of each node in its first two principal components. {counted}"
     return {"intro": intro, "figures": [_legend(names, colours), {"title": "Nodes in the plane", "pictures": pictures}]}
 
 

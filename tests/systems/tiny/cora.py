@@ -35,7 +35,7 @@ def write(raw: Path) -> None:
     (raw / "ind.cora.test.index").write_text("".join(f"{node}\n" for node in test))
 
 
-class csr_matrix:  # noqa: N801 (its name goes into the pickle)
+class csr_matrix:
     """The state that scipy's matrix pickles."""
 
     def __init__(self, state: dict[str, Any]) -> None:
