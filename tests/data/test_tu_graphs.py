@@ -30,6 +30,7 @@ def test_a_row_is_a_graph_with_its_own_numbering(raw):
     assert nodes.tolist() == [2, 0, 1, 2, 0, 1, 2, 0][: len(nodes)] and len(nodes) == 4 + 5 % 5
     assert sorted(map(tuple, edges.tolist())) == [(0, 1), (0, 3), (1, 0), (1, 2), (2, 1), (2, 3), (3, 0), (3, 2)]
     assert test["targets"].tolist() == [0, 1, 0, 1]
+    assert read(raw, labels={"ring": 2, "chain": 0}).columns["targets"].classes == ("chain", "ring")
 
 
 def test_folds_part_the_graphs_and_validation_is_of_the_training_part(raw):

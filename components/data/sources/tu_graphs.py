@@ -37,7 +37,8 @@ def read_tu_graphs(raw: Path, name: str, labels: dict[str, int], tags: int, fold
     Args:
         raw: holds tu_graphs.zip.
         name: "MUTAG" or "PROTEINS".
-        labels: name of a class -> its number in the file; classes are numbered in this order.
+        labels: name of a class -> its number in the file; classes are in the order of these numbers (a mapping's own order is lost on the way
+            through params.yaml).
         tags: how many kinds of nodes there are, 0 to tags - 1.
         fold: 0 to 9: these graphs are the test's, of 10fold_idx/test_idx-<fold + 1>.txt.
         validation_fraction: of the fold's training graphs, stratified, by `seed`.
@@ -54,7 +55,8 @@ def read_tu_graphs(raw: Path, name: str, labels: dict[str, int], tags: int, fold
     with zipfile.ZipFile(raw / "tu_graphs.zip") as archive:
         graphs = _graphs(archive.read(f"{name}/{name}.txt").decode(), name)
         test, known = (_indices(archive, f"{name}/10fold_idx/{part}_idx-{fold + 1}.txt") for part in ("test", "train"))
-    numbers = list(labels.values())
+    names = sorted(labels, key=lambda label: labels[label])
+    numbers = [labels[label] for label in names]
     if {g.label for g in graphs} - set(numbers) or max(int(g.tags.max()) for g in graphs) >= tags:
         raise UserError(
             f"{name}.txt holds a label or a tag without a name", received=sorted({g.label for g in graphs}), expected=f"{labels}, {tags} tags"
@@ -69,7 +71,7 @@ def read_tu_graphs(raw: Path, name: str, labels: dict[str, int], tags: int, fold
     columns = {
         "nodes": Column("int64", ragged=True),
         "edges": Column("int64", (2,), ragged=True),
-        "targets": Column("int64", classes=tuple(labels)),
+        "targets": Column("int64", classes=tuple(names)),
     }
     return SourceData(columns, {split: _columns(graphs, targets, rows[split]) for split in ("train", "validation", "test")})
 

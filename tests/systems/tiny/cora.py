@@ -54,8 +54,8 @@ class Python2Pickler(pickle._Pickler):  # type: ignore[misc,name-defined]
     dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
 
     def save_string(self, content: bytes) -> None:
-        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
-        self.memoize(content)
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)  # type: ignore[attr-defined]
+        self.memoize(content)  # type: ignore[attr-defined]
 
     dispatch[bytes] = save_string
 
