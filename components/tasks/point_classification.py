@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from components.data.card import Card
 from components.data.points import in_unit_sphere, turned_about_z
 from components.errors import UserError
+from components.losses.matrices import orthogonality
 from components.metrics.base import Metric
 from components.metrics.slices import SlicedClassification
-from components.models.points.pointnet import orthogonality
 from components.tasks.base import Batch, Networks, StepContext
 from components.tasks.classification import Classification
 

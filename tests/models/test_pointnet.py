@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components.models.points.pointnet import PointNet, Transform, orthogonality
+from components.models.points.pointnet import PointNet, Transform
 
 
 def count(module):
@@ -59,10 +59,3 @@ def test_owners_alone_give_the_same_answer():
     kept = output.owners[output.owners >= 0].unique()
     assert len(kept) <= 64
     torch.testing.assert_close(model(cloud[:, kept]).logits, output.logits)
-
-
-def test_orthogonality_is_the_notes_figure_and_has_its_gradient():
-    """003: of 2 I_3 it is 27; of a rotation 0."""
-    turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    assert orthogonality(torch.stack([2 * torch.eye(3), turn, torch.eye(3)])).tolist() == [27, 0, 0]
-    assert torch.autograd.gradcheck(orthogonality, torch.randn(2, 4, 4, dtype=torch.float64, requires_grad=True))
