@@ -17,7 +17,8 @@ from components.reporting.sections.base import Section
 
 _SIDE_PIXELS = 180
 _PAPER, _POINT, _CRITICAL = (255, 255, 255), (170, 174, 186), (214, 40, 57)
-_TITLES = {"points": "Accuracy by number of points", "degrees": "Accuracy by degrees turned about z"}
+# of the kinds of slices: a title, and what the chart lies over
+_TITLES = {"points": ("Accuracy by number of points", "cloud size"), "degrees": ("Accuracy by turn about z, in degrees", "angle")}
 _SHOWN = 12
 # An oblique view: x to the right, z up, y going back to the upper right.
 _VIEW = np.array([[1.0, 0.0], [0.45, 0.35], [0.0, 1.0]])
@@ -31,9 +32,9 @@ def points(run: Run) -> Section | None:
         return None
     charts, tables = [], []
     for kind, rows in (scores.get("slices") or {}).items():
-        title = _TITLES.get(kind, f"Accuracy by {kind}")
+        title, over = _TITLES.get(kind, (f"Accuracy by {kind}", kind))
         values, accuracies = [row["value"] for row in rows], [row["accuracy"] for row in rows]
-        charts.append(line_chart(f"chart-slices-{kind}", title, [Series(f"accuracy, {run.judged_split}", values, accuracies)], over=kind))
+        charts.append(line_chart(f"chart-slices-{kind}", title, [Series(f"accuracy, {run.judged_split}", values, accuracies)], over=over))
         tables.append({"title": title, "columns": [kind, "accuracy"], "rows": [[f"{v:g}", a] for v, a in zip(values, accuracies, strict=True)]})
     intro = (
         f"Split {run.judged_split}: {scores.get('accuracy', float('nan')):.1%} of the clouds as they are. Red points are critical: each is "
