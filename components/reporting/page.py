@@ -19,7 +19,9 @@ from components.reporting.sections.density import density
 from components.reporting.sections.detection import detection
 from components.reporting.sections.ensemble import ensemble
 from components.reporting.sections.generative import generative
+from components.reporting.sections.graph import graph
 from components.reporting.sections.language import language
+from components.reporting.sections.points import points
 from components.reporting.sections.policy import policy
 from components.reporting.sections.pose import pose
 from components.reporting.sections.provenance import provenance
@@ -46,6 +48,8 @@ SECTIONS: tuple[SectionFunction, ...] = (
     language,
     pose,
     generative,
+    graph,
+    points,
     data,
     timing,
 )  # fmt: skip
