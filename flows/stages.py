@@ -13,7 +13,7 @@ from components.data.params import own_stamp
 from components.files import digest, sha256_file
 from components.spec.parse import to_plain
 from components.spec.schema import Spec
-from components.spec.targets import module_source
+from components.spec.targets import module_source, names
 from flows.code import fingerprint
 from flows.project import project_root
 from flows.store import Manifest, Store
@@ -123,7 +123,7 @@ def _code(stage: str, spec: Spec) -> dict[str, str]:
         "evaluate": [spec.model, spec.task, spec.loss, *spec.augment.always],
     }.get(stage, [])
     found = _templates() if stage == "report" else {}
-    found |= fingerprint([*_ENTRY_MODULES[stage], *(t.name.rpartition(".")[0] for t in targets)])
+    found |= fingerprint([*_ENTRY_MODULES[stage], *(name.rpartition(".")[0] for t in targets for name in names(t))])
     return {m: h for m, h in found.items() if not any(m == name or m.startswith(f"{name}.") for name in _IRRELEVANT)}
 
 

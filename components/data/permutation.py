@@ -1,4 +1,4 @@
-"""A seeded permutation that stays the same for ever."""
+"""A seeded permutation, and a draw with replacement, that stay the same for ever."""
 
 from __future__ import annotations
 
@@ -14,3 +14,12 @@ def permutation(rows: int, *entropy: int) -> npt.NDArray[np.int64]:
     """
     words = np.random.PCG64(np.random.SeedSequence(entropy)).random_raw(rows)
     return np.argsort(words, kind="stable")
+
+
+def with_replacement(rows: int, *entropy: int) -> npt.NDArray[np.int64]:
+    """Draw as many row numbers as there are rows, each of `0 .. rows - 1` equally likely every time: a bootstrap replicate, int64 `(rows,)`.
+
+    On average it misses `(1 - 1 / rows)^rows` of the rows, 36.8 % of many (notes 002 T52). From 64-bit words: the remainder's bias is below 2^-30.
+    """
+    words = np.random.PCG64(np.random.SeedSequence(entropy, spawn_key=(1,))).random_raw(rows)  # another stream than a permutation's
+    return (words % np.uint64(rows)).astype(np.int64)

@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from components.data.permutation import permutation
+from components.data.permutation import permutation, with_replacement
 from components.errors import UserError
 
 Indices = npt.NDArray[np.int64]
-Order = Literal["shuffled", "contiguous"]
+Order = Literal["shuffled", "contiguous", "resampled"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ def epoch_batches(
         batch_size: of the global batch, over all ranks.
         start_sample: how many samples of this epoch's order are done. With `shuffled` the rest is cut anew, so a run that is
             resumed with another batch size still visits each row once; the streams of `contiguous` depend on the batch size.
-        order: `shuffled`, the permutation f(seed, epoch) cut into batches; or `contiguous`, every place follows one stream of
-            consecutive rows, the same in every epoch (see `_contiguous`).
+        order: `shuffled`, the permutation f(seed, epoch) cut into batches; `contiguous`, every place follows one stream of
+            consecutive rows, the same in every epoch (see `_contiguous`); or `resampled`, as many rows drawn with replacement from the
+            seed, the same ones in every epoch, shuffled (bagging: Breiman 1996; notes 002 M70).
 
     Raises:
         UserError: the batch is larger than the split, or the epoch cannot start there.
@@ -67,7 +68,9 @@ def epoch_batches(
     if order == "contiguous":
         _require_whole_batches(rows, batch_size, start_sample)
         return _parts(_contiguous(rows, batch_size, start_sample), rank, world)
-    return _parts(_shuffled(permutation(rows, seed, epoch), batch_size, start_sample), rank, world)
+    shuffled = permutation(rows, seed, epoch)
+    rows_in_order = with_replacement(rows, seed)[shuffled] if order == "resampled" else shuffled
+    return _parts(_shuffled(rows_in_order, batch_size, start_sample), rank, world)
 
 
 def _require_whole_batches(rows: int, batch_size: int, start_sample: int) -> None:

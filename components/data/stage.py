@@ -40,4 +40,4 @@ def _definition(root: Path, key: str) -> DataSpec:
             expected=f"one of: {', '.join(sorted(data))}",
             mend="add a file under conf/data",
         )
-    return parse_data({k: v for k, v in data[key].items() if k not in ("reader", "stamp")}, f"data.{key}")
+    return parse_data({k: v for k, v in data[key].items() if k not in ("reader", "helpers", "stamp")}, f"data.{key}")

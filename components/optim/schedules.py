@@ -44,15 +44,17 @@ def constant(step: int, total_steps: int) -> float:
     return 1.0
 
 
-def step_decay(step: int, total_steps: int, every: Steps, factor: float = 0.1) -> float:
-    """Multiply by `factor` after every `every` steps: eta <- factor * eta (notes 002 section 5, step decay, where the factor is 0.5).
+def step_decay(step: int, total_steps: int, every: Steps, factor: float = 0.1, hold: Steps = 0) -> float:
+    """Multiply by `factor` after every `every` steps, after `hold` steps at 1 (notes 002 section 5, step decay, where the factor is 0.5).
+
+    With `hold: 16000st` and `every: 16000st` the drops come at 32,000 and 48,000 steps (He et al. 2016, section 4.2).
 
     Raises:
-        UserError: `every` below 1, `factor` below 0.
+        UserError: `every` below 1, `factor` or `hold` below 0.
     """
     _at_least(1, every=every)
-    _at_least(0, factor=factor)
-    return float(factor ** (step // every))
+    _at_least(0, factor=factor, hold=hold)
+    return float(factor ** (max(0, step - hold) // every))
 
 
 def exponential(step: int, total_steps: int, every: Steps, factor: float = 0.95) -> float:

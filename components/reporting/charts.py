@@ -67,8 +67,10 @@ class Series:
     is_background: bool = False
 
 
-def line_chart(name: str, title: str, series: Sequence[Series], *, marks: Sequence[float] = (), best: float | None = None) -> Markup:
-    """Draw curves over steps.
+def line_chart(
+    name: str, title: str, series: Sequence[Series], *, marks: Sequence[float] = (), best: float | None = None, over: str = "step"
+) -> Markup:
+    """Draw curves over steps, or over something else.
 
     Args:
         name: a word of letters, digits and dashes, unique on the page; ids inside the SVG start with it.
@@ -76,11 +78,12 @@ def line_chart(name: str, title: str, series: Sequence[Series], *, marks: Sequen
         series: the curves; the last values are read out too.
         marks: steps at which an epoch ended, drawn as fine lines.
         best: the step of the best checkpoint, drawn as a dashed line.
+        over: what the x axis shows.
     """
-    with _canvas(4.8, 2.7) as figure:
+    with canvas(4.8, 2.7) as figure:
         axes = figure.subplots()
         axes.set_title(title)
-        axes.set_xlabel("step")
+        axes.set_xlabel(over)
         for mark in _thinned_marks(marks):
             axes.axvline(mark, color=LINE, linewidth=0.6)
         axes.grid(False, axis="x")
@@ -92,7 +95,7 @@ def line_chart(name: str, title: str, series: Sequence[Series], *, marks: Sequen
             axes.set_title(title, pad=24)
             _legend_above(axes)
         described = "; ".join(f"{line.label} ends at {line.y[-1]:.4g}" for line in series)
-        return to_svg(figure, name, f"{title} over steps. {described}.")
+        return to_svg(figure, name, f"{title} over {over}s. {described}.")
 
 
 def reliability_chart(name: str, lower: Sequence[float], upper: Sequence[float], accuracy: Sequence[float | None], count: Sequence[int]) -> Markup:
@@ -104,7 +107,7 @@ def reliability_chart(name: str, lower: Sequence[float], upper: Sequence[float],
         accuracy: the M accuracies, None for an empty bin.
         count: the M numbers of samples.
     """
-    with _canvas(4.4, 4.2) as figure:
+    with canvas(4.4, 4.2) as figure:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         width = [0.92 * (right - left) for left, right in zip(lower, upper, strict=True)]
         centre = [(left + right) / 2 for left, right in zip(lower, upper, strict=True)]
@@ -148,7 +151,7 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
 
 
 @contextmanager
-def _canvas(width_inches: float, height_inches: float) -> Iterator[Figure]:
+def canvas(width_inches: float, height_inches: float) -> Iterator[Figure]:
     """Yield a figure of the house's style; matplotlib's settings are as before when it is left."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure

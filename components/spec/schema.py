@@ -82,7 +82,8 @@ class TrainerSpec:
     duration: str = length("20ep")  # 3ep, 500st
     batch_size: int = at_least(1, 64)  # of one optimizer step, over all workers and micro-batches
     accumulate: int = at_least(1, 1)  # micro-batches that a worker adds up in a step
-    order: Literal["shuffled", "contiguous"] = "shuffled"  # contiguous: each place in the batch follows one stream of rows (truncated BPTT)
+    # contiguous: each place in the batch follows one stream of rows (truncated BPTT); resampled: rows drawn with replacement (bagging)
+    order: Literal["shuffled", "contiguous", "resampled"] = "shuffled"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip_norm: float | None = at_least(0.0, None)
     clip_value: float | None = at_least(0.0, None)

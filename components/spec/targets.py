@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,28 @@ def check_target(target: Target, path: str, context: tuple[str, ...] = ()) -> No
     missing = sorted(signature.required - set(target.options) - set(context))
     if missing:
         raise UserError(f"missing key '{path}.{missing[0]}'", expected=f"{target.name} needs: {', '.join(missing)}")
+    for where, inner in nested(target.options, path):
+        check_target(inner, where)
+
+
+def nested(value: Any, path: str = "") -> Iterator[tuple[str, Target]]:
+    """Yield what a target's options ask to be built in turn, each with its path: an ensemble names its member so."""
+    if isinstance(value, dict):
+        if isinstance(name := value.get("_target_"), str):
+            yield path, Target(name, {k: v for k, v in value.items() if k != "_target_"})
+            return  # what is in it is its own to check
+        for key, item in value.items():
+            yield from nested(item, f"{path}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from nested(item, f"{path}[{i}]")
+
+
+def names(target: Target) -> Iterator[str]:
+    """Yield the dotted names of a target and of all that its options ask to be built."""
+    yield target.name
+    for _, inner in nested(target.options):
+        yield from names(inner)
 
 
 def _allowed(name: str) -> bool:

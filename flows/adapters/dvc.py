@@ -29,9 +29,12 @@ from components.data.params import PARAMS_NAME, PREPARED, own_stamp, read_yaml, 
 from components.errors import RunError, UserError
 from components.files import digest, write_text
 from components.spec.parse import parse_data, to_plain
+from components.spec.schema import DataSpec
+from flows.code import fingerprint
 from flows.processes import end_group
 
 _HEADER = "# Written by flows/adapters/dvc.py from conf/data/*.yaml and the data sets that were asked for; `dvc repro` reads it.\n"
+_READERS = "components.data.sources"
 _VARIANT = re.compile(r"(.+)-[0-9a-f]{8}")
 _BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 _BUSY_WAIT_SECONDS = 600.0
@@ -69,9 +72,16 @@ def write_params(root: Path, data: dict[str, Any]) -> str:
 
 
 def _entry(root: Path, plain: Any, path: str) -> dict[str, Any]:
-    """Return one data set's part of params.yaml: its plain form, the reader's file and a user's own files' stamp for DVC to watch."""
+    """Return one data set's part of params.yaml: its plain form, the reader's file and its helpers and a user's own files' stamp for DVC to watch."""
     definition = parse_data(plain, path)
-    return {**to_plain(definition), "reader": reader_file(definition), "stamp": own_stamp(definition, root)}
+    return {**to_plain(definition), "reader": reader_file(definition), "helpers": _helpers(definition), "stamp": own_stamp(definition, root)}
+
+
+def _helpers(definition: DataSpec) -> str:
+    """A hash of the modules beside the reader that it imports: DVC watches one file a data set, and they are a list."""
+    reader = definition.prepare.name.rpartition(".")[0]
+    found = {module: code for module, code in fingerprint([reader]).items() if module.startswith(f"{_READERS}.") and module != reader}
+    return digest(found, length=16) if found else ""
 
 
 def prepare(root: Path, key: str, on_line: Callable[[str], None]) -> Path:

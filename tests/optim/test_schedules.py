@@ -100,6 +100,13 @@ def test_step_decay_is_torch_s(every):
     assert step_decay(every - 1, 100, every) == 1.0 and step_decay(every, 100, every) == 0.1
 
 
+def test_step_decay_after_a_hold_is_the_residual_network_s():
+    """He et al. 2016, section 4.2: divided by 10 at 32,000 and 48,000 of 64,000 steps."""
+    factor = bind(Target("components.optim.schedules.step_decay", {"every": "16000st", "hold": "16000st"}), 352, 64_000)
+    changes = [step for step in range(1, 64_000) if factor(step) != factor(step - 1)]
+    assert changes == [32_000, 48_000] and factor(63_999) == pytest.approx(0.01)
+
+
 @pytest.mark.parametrize("total", [90, 750, 1_000, 9_998, 3_000_001])
 def test_step_decay_as_configured_decays_twice_in_a_run(total):
     factor = bind(compose(ROOT, ["schedule=step_decay"]).schedule, 10, total)

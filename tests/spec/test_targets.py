@@ -15,7 +15,7 @@ from components.models.cnn.lenet5 import LeNet5
 from components.spec import targets
 from components.spec.duration import Duration
 from components.spec.schema import Target
-from components.spec.targets import build, check_target, lengths, module_source, resolve
+from components.spec.targets import build, check_target, lengths, module_source, names, resolve
 
 LENET5 = "components.models.cnn.lenet5.LeNet5"
 
@@ -183,3 +183,16 @@ def test_module_source_imports_nothing_and_knows_packages():
     assert module_source("components.spec.nothing") is None
     assert module_source("no_such_package_at_all.module") is None
     assert module_source("dataclasses").name == "dataclasses.py"
+
+
+def test_what_an_option_asks_to_be_built_is_checked_and_named_too():
+    """An ensemble's member: a typo in it is found before anything runs, and its code is part of the stage's key."""
+    member = {"_target_": "components.models.cnn.lenet5.LeNet5", "num_classes": 10}
+    ensemble = Target("components.models.ensemble.Ensemble", {"count": 2, "member": member})
+    check_target(ensemble, "model")
+    assert list(names(ensemble)) == ["components.models.ensemble.Ensemble", "components.models.cnn.lenet5.LeNet5"]
+    wrong = Target(ensemble.name, {**ensemble.options, "member": {**member, "num_clases": 10}})
+    with pytest.raises(UserError, match=r"unknown key 'model\.member\.num_clases'.*did you mean 'model\.member\.num_classes'"):
+        check_target(wrong, "model")
+    with pytest.raises(UserError, match=r"model\.member\._target_ is not allowed"):
+        check_target(Target(ensemble.name, {**ensemble.options, "member": {"_target_": "os.system"}}), "model")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from components.errors import Interrupted
 from components.files import read_json
+from components.layers.dropout import hand_draws, stochastic_layers
 from components.spec.schema import Target
 from components.tasks.base import StepContext
 from components.training.checkpoint import Checkpoints, verify
@@ -39,6 +40,7 @@ def first_micro_batch(system: Small) -> Any:
 
 def losses(system: Small, model: Any, task: Any, phase: Any, part: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     networks, context = task.split(model), StepContext(phase, part.draws, 0, 0)
+    hand_draws(stochastic_layers(model), part.draws)
     return task.losses(networks, part.batch, context), task.counts(part.batch, context)
 
 

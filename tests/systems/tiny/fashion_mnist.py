@@ -9,6 +9,7 @@ import numpy as np
 
 PREPARE = {"validation_rows": 20}
 EXPERIMENT = {
+    "ensemble/deep_ensemble": ["model.count=2"],
     "generative/vae": ["model.hidden=16", "model.latent=2", "task.importance_samples=3"],
     "generative/dcgan": ["model.width=2", "model.latent=4", "trainer.monitor.metric=validation/generator_loss"],
     "generative/dcgan_full": ["model.width=2", "model.latent=4", "trainer.monitor.metric=validation/generator_loss"],
