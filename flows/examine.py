@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from components.errors import UserError
 from components.spec.parse import to_plain
 from flows.open import open_run
 from flows.run import PipelineRun
@@ -43,6 +44,12 @@ def examine(function: str, overrides: Sequence[str], announce: Callable[[str], N
         UserError: the configuration or the data set is not as it must be.
     """
     opened = open_run(overrides, f"modelyard {function}", announce)
+    if opened.spec.procedure is not None:
+        raise UserError(
+            f"{function} looks at gradient steps, and this experiment makes none",
+            received=f"experiment={opened.spec.experiment}, fitted by {opened.spec.procedure.name}",
+            expected="an experiment without `procedure`",
+        )
     with _Unrecorded(opened.root, opened.spec, opened.command, opened.store, opened.announce, opened.follow) as run:
         run.stage("data")
         return _call(function, run)

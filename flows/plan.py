@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from components.files import read_json
+from components.data.card import Card, load_card
 from components.optim.schedules import bind
 from components.spec.parse import to_plain
 from components.spec.schema import Spec
@@ -26,15 +26,16 @@ _ADAM_COPIES = 4  # weights, two moments and the gradient-free copy that `best` 
 def plan(overrides: list[str]) -> dict[str, Any]:
     """Return what a command would do: stages with reasons, steps, batch, parameters, learning rates, disk.
 
-    Steps and learning rates need the number of training rows; before the data is prepared they are null.
+    Steps and learning rates need the number of training rows, and some models the shape of a row; before the data is prepared they are null.
     """
     root = project_root()
     spec = compose(root, overrides)
     store = Store((root / spec.store).resolve())
     decisions = stages.decide(spec, store, finished(root, spec, store))
-    rows = _training_rows(decisions)
+    card = _card(decisions)
+    rows = None if card is None else card.splits["train"].rows
     planned = None if rows is None and not spec.trainer.overfit_one_batch else lengths(spec.trainer, rows or spec.trainer.batch_size)
-    parameters = _parameters(spec)
+    parameters = _parameters(spec, card)
     return {
         "experiment": spec.experiment,
         "stages": [{"stage": d.stage, "action": "reuse" if d.manifest else "run", "why": d.why} for d in decisions],
@@ -48,26 +49,28 @@ def plan(overrides: list[str]) -> dict[str, Any]:
         },
         "parameters": parameters,
         "learning_rate": None if planned is None else _curve(spec, planned),
-        "checkpoint_mib": round(parameters * 4 * _ADAM_COPIES * 2 / 2**20, 2),
+        "checkpoint_mib": None if parameters is None else round(parameters * 4 * _ADAM_COPIES * 2 / 2**20, 2),
         "spec": to_plain(spec),
         "expect": [asdict(e) for e in spec.expect],
     }
 
 
-def _training_rows(decisions: list[stages.Decision]) -> int | None:
+def _card(decisions: list[stages.Decision]) -> Card | None:
     data = decisions[0].manifest
-    if data is None:
-        return None
-    rows: int = read_json(data.directory / "card.json")["splits"]["train"]["rows"]
-    return rows
+    return None if data is None else load_card(data.directory)
 
 
-def _parameters(spec: Spec) -> int:
-    """Count parameters on torch's meta device: shapes without memory."""
+def _parameters(spec: Spec, card: Card | None) -> int | None:
+    """Count parameters on torch's meta device: shapes without memory. None for a model that waits for the data's shape."""
     import torch
+    from torch import nn
 
+    if card is None and "input_shape" in inspect.signature(resolve(spec.model.name)).parameters:
+        return None
+    inputs = None if card is None else card.columns.get("inputs")
     with torch.device("meta"):
-        return sum(p.numel() for p in build(spec.model).parameters())
+        model: nn.Module = build(spec.model, input_shape=None if inputs is None else inputs.shape)
+        return sum(p.numel() for p in model.parameters())
 
 
 def _curve(spec: Spec, planned: Lengths) -> list[dict[str, float]]:
@@ -90,8 +93,8 @@ def plan_text(found: dict[str, Any]) -> str:
         f"training rows  {found['training_rows'] or unknown}",
         f"steps          {found['steps'] or unknown}",
         f"batch          {batch['global']} over {batch['workers']} workers x {batch['micro_batches']} micro-batches, {batch['per_worker']} each",
-        f"parameters     {found['parameters']:,}",
-        f"checkpoints    at most {found['checkpoint_mib']} MiB on disk",
+        f"parameters     {unknown if found['parameters'] is None else format(found['parameters'], ',')}",
+        f"checkpoints    at most {found['checkpoint_mib'] or '?'} MiB on disk",
         "",
         "learning rate",
         *_curve_text(found["learning_rate"], unknown),

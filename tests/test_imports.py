@@ -22,6 +22,7 @@ ROOMS = {  # room of components/ -> the rooms that it may import; errors, files 
     "decoding": {"layers"},
     "tasks": {"models", "losses", "metrics", "decoding", "layers", "data"},
     "training": {"tasks", "models", "losses", "metrics", "decoding", "layers", "data", "optim"},
+    "procedures": {"training", "tasks", "models", "losses", "metrics", "decoding", "layers", "data"},
     "reporting": {"training", "metrics", "data"},
     "spec": set(),
     "errors": set(),

@@ -14,7 +14,7 @@ def test_the_two_files_of_contributing_are_a_system(make_workspace):
     (experiment,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     workspace = make_workspace()
     for name, content in (("components/models/linear/linear.py", module), ("conf/experiment/linear/linear.yaml", experiment)):
-        (workspace.root / name).parent.mkdir(parents=True)
+        (workspace.root / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace.root / name).write_text(content)
     listed = {e["experiment"]: e for e in workspace.result("list")["experiments"]}
     assert listed["linear/linear"]["source"] == "003 C7"

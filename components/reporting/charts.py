@@ -80,7 +80,7 @@ def line_chart(
         best: the step of the best checkpoint, drawn as a dashed line.
         over: what the x axis shows.
     """
-    with _canvas(4.8, 2.7) as figure:
+    with canvas(4.8, 2.7) as figure:
         axes = figure.subplots()
         axes.set_title(title)
         axes.set_xlabel(over)
@@ -107,7 +107,7 @@ def reliability_chart(name: str, lower: Sequence[float], upper: Sequence[float],
         accuracy: the M accuracies, None for an empty bin.
         count: the M numbers of samples.
     """
-    with _canvas(4.4, 4.2) as figure:
+    with canvas(4.4, 4.2) as figure:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         width = [0.92 * (right - left) for left, right in zip(lower, upper, strict=True)]
         centre = [(left + right) / 2 for left, right in zip(lower, upper, strict=True)]
@@ -151,7 +151,7 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
 
 
 @contextmanager
-def _canvas(width_inches: float, height_inches: float) -> Iterator[Figure]:
+def canvas(width_inches: float, height_inches: float) -> Iterator[Figure]:
     """Yield a figure of the house's style; matplotlib's settings are as before when it is left."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -15,10 +15,17 @@ from components.reporting.sections.base import Section, SectionFunction
 from components.reporting.sections.classification import calibration, classes, predictions
 from components.reporting.sections.curves import curves
 from components.reporting.sections.data import data
+from components.reporting.sections.density import density
 from components.reporting.sections.detection import detection
 from components.reporting.sections.ensemble import ensemble
+from components.reporting.sections.generative import generative
+from components.reporting.sections.graph import graph
+from components.reporting.sections.language import language
+from components.reporting.sections.points import points
+from components.reporting.sections.policy import policy
 from components.reporting.sections.pose import pose
 from components.reporting.sections.provenance import provenance
+from components.reporting.sections.regression import regression
 from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
 from components.reporting.sections.translation import translation
@@ -31,11 +38,18 @@ SECTIONS: tuple[SectionFunction, ...] = (
     classes,
     calibration,
     predictions,
+    regression,
+    density,
+    policy,
     ensemble,
     detection,
     segmentation,
     translation,
+    language,
     pose,
+    generative,
+    graph,
+    points,
     data,
     timing,
 )  # fmt: skip

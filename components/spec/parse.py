@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 # What the caller of build() adds to each target's options; the user must not be asked for it.
 CONTEXT: dict[str, tuple[str, ...]] = {
+    "model": ("input_shape",),
     "task": ("loss", "card", "upstream"),
     "optimizer": ("params",),
     "schedule": ("step", "total_steps"),

@@ -22,7 +22,8 @@ def build_system(spec: Spec, card: Card, session: Session, upstream: Mapping[str
         upstream: name -> checkpoint directory of a run that this one builds on (`spec.upstream`); none where a system is only looked at.
     """
     torch.manual_seed(spec.seed)
-    model: nn.Module = build(spec.model).to(session.device)
+    inputs = card.columns.get("inputs")
+    model: nn.Module = build(spec.model, input_shape=None if inputs is None else inputs.shape).to(session.device)
     checkpoints = {name: Path(directory) for name, directory in (upstream or {}).items()}
     task: Task = build(spec.task, loss=build(spec.loss), card=card, upstream=checkpoints)
     return model, task

@@ -121,3 +121,12 @@ def test_a_checksum_without_a_known_algorithm_is_told(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"")
     with pytest.raises(UserError, match="no known algorithm"):
         verify_archive(tmp_path / "a.zip", "d41d8cd98f00b204e9800998ecf8427e")
+
+
+def test_a_single_plain_file_may_go_by_another_name_but_must_be_the_same(tmp_path, folder):
+    (tmp_path / "mirrored.bin").write_bytes(CONTENT)
+    unpack([tmp_path / "mirrored.bin"], {"x.bin": SHA256}, folder)
+    assert (folder / "x.bin").read_bytes() == CONTENT
+    (tmp_path / "mirrored.bin").write_bytes(CONTENT[1:])
+    with pytest.raises(UserError, match="its sha256 differs"):
+        unpack([tmp_path / "mirrored.bin"], {"x.bin": SHA256}, folder)

@@ -66,7 +66,7 @@ def test_a_tree_is_read_whole_wherever_it_lies(tmp_path, write, archive):
     train, test = photographs("set/train/"), photographs("set/test/", rows=3, seed=1)
     others = {"set/readme.txt": b"no picture", "__MACOSX/set/train/cat/._0.png": b"a Mac's", "set/train/dog/.hidden.png": b"nothing"}
     write(tmp_path, {**{name: png(pixels) for name, pixels in {**train, **test}.items()}, **others})
-    data = read_image_folder(tmp_path, archive, {"train": "set/train", "test": "set/test"}, {"validation": 0.2}, seed=3)
+    data = read_image_folder(tmp_path, archive, {"train": "set/train", "test": "set/test"}, validation_fraction=0.2, seed=3)
     assert data.columns["targets"].classes == CLASSES and data.columns["inputs"].shape == (3, 4, 4)
     assert rows_of(data.splits["test"]) == written(test)
     assert sorted(rows_of(data.splits["train"]) + rows_of(data.splits["validation"])) == written(train)
@@ -76,7 +76,7 @@ def test_a_tree_is_read_whole_wherever_it_lies(tmp_path, write, archive):
 
 def test_fractions_of_one_tree_and_the_seed(tmp_path):
     as_zip(tmp_path, {name: png(pixels) for name, pixels in photographs("my photos/").items()})
-    first, again, other = (read_image_folder(tmp_path, "images.zip", fractions={"validation": 0.2, "test": 0.1}, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (read_image_folder(tmp_path, "images.zip", validation_fraction=0.2, test_fraction=0.1, seed=seed) for seed in (0, 0, 1))
     assert {name: len(split["targets"]) for name, split in first.splits.items()} == {"train": 14, "validation": 4, "test": 2}
     assert rows_of(first.splits["test"]) == rows_of(again.splits["test"]) != rows_of(other.splits["test"])
 
@@ -114,7 +114,7 @@ def test_photographs_of_any_size_become_squares_the_right_way_up(tmp_path):
             {"folders": {"train": "a", "test": "b"}},
             "cow",
         ),
-        ({"a/cat/a.png": png(np.zeros((2, 2, 3), np.uint8))}, {"folders": {"train": "a"}, "fractions": {"train": 0.5}}, "both"),
+        ({"a/cat/a.png": png(np.zeros((2, 2, 3), np.uint8))}, {"folders": {"train": "a", "test": "a"}, "test_fraction": 0.5}, "both"),
     ],
 )
 def test_what_is_no_set_of_images_is_refused_in_words(tmp_path, files, options, message):
@@ -143,7 +143,8 @@ def test_a_folder_of_your_own_is_a_data_set_by_a_short_file(tmp_path):
             "fetch": {"path": str(tmp_path / "photos")},
             "prepare": {
                 "_target_": "components.data.sources.image_folder.read_image_folder",
-                "fractions": {"validation": 0.2, "test": 0.2},
+                "validation_fraction": 0.2,
+                "test_fraction": 0.2,
                 "size": 4,
             },
         }
@@ -156,5 +157,5 @@ def test_a_folder_of_your_own_is_a_data_set_by_a_short_file(tmp_path):
 
 def test_the_tiny_cifar10_is_in_the_archive_s_form(tmp_path):
     cifar10.write(tmp_path)
-    data = read_image_folder(tmp_path, "cifar10.tar.xz", {"train": "train", "test": "test"}, {"validation": 0.1})
+    data = read_image_folder(tmp_path, "cifar10.tar.xz", {"train": "train", "test": "test"}, validation_fraction=0.1)
     assert len(data.columns["targets"].classes) == 10 and data.columns["inputs"].shape == (3, 32, 32)

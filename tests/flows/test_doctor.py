@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from flows.examine import doctor_text, found_text
+from components.errors import UserError
+from flows.examine import doctor_text, examine, found_text
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,13 @@ def test_the_table_shows_every_check_and_how_to_mend_what_failed():
     assert lines[1].startswith("FAIL  D2") and lines[2].strip() == "expected: accuracy 90%"
     assert lines[-1] == "1 ok, 0 warn, 1 fail, 0 skipped; 0.2 s"
     assert max(map(len, lines)) <= 110
+
+
+def test_what_makes_no_gradient_steps_is_no_patient(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    with pytest.raises(UserError, match="looks at gradient steps") as caught:
+        examine("doctor", ["experiment=reinforcement/q_learning", "cluster=inline", "tracking=disabled"])
+    assert "QLearning" in str(caught.value)
 
 
 def test_a_finder_s_figures_are_lines_and_its_rows_a_table():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.files import write_json
+from components.data.card import Card, Column, Split, write_card
 from flows.compose import compose
 from flows.plan import plan, plan_text
 from flows.stages import STAGES, key_parts
@@ -23,7 +23,8 @@ def store(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     store = Store(tmp_path / "store")
     with store.run("data", key_parts("data", compose(ROOT), {}), on_wait=print) as partial:
-        write_json(partial.directory / "card.json", {"splits": {"train": {"rows": 1258}}})
+        columns = {"inputs": Column("uint8", (1, 8, 8)), "targets": Column("int64")}
+        write_card(partial.directory, Card("digits", "Digits", "none", "none", {}, columns, {"train": Split(1258, ())}, {}))
         partial.outputs = {"content_sha256": "c" * 64}
     return store
 
@@ -85,3 +86,14 @@ def test_it_runs_nothing(store):
     text = plan_text(planned(store))
     assert sorted(p.relative_to(store.root) for p in store.root.rglob("*")) == before
     assert "61,706" in text and "trainer.duration = 40ep" in text
+
+
+def test_a_model_that_waits_for_the_data_s_width_is_counted_once_it_is_there(store):
+    """linear/regression on a table of one's own: `features` is what the file holds."""
+    wide = ("experiment=linear/regression", "model.features=null", "task.features=null")
+    assert planned(store, *wide)["parameters"] is None and "known once" in plan_text(planned(store, *wide))
+    with store.run("data", key_parts("data", compose(ROOT, list(wide)), {}), on_wait=print) as partial:
+        columns = {"inputs": Column("float32", (7,)), "targets": Column("float32")}
+        write_card(partial.directory, Card("house", "Houses", "none", "none", {}, columns, {"train": Split(4, ())}, {}))
+        partial.outputs = {"content_sha256": "c" * 64}
+    assert planned(store, *wide)["parameters"] == 8

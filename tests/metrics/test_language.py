@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from typing import Any
@@ -129,3 +130,30 @@ def test_faults_of_the_caller_are_found():
     metric.update({"losses": torch.zeros(2), "predictions": torch.zeros(2, 3)}, {**batch, "sample_id": torch.tensor([4, 4])})
     with pytest.raises(AssertionError, match="more than once"):
         metric.compute([metric.state()])
+
+
+def test_what_single_tokens_and_pairs_would_need():
+    """0 1 0 1 and so on: 1 bit a token alone, 0 bits given the one before; and the entropies of torch."""
+    metric = NextToken(2)
+    tokens = torch.arange(9)[None] % 2
+    metric.update({"losses": torch.ones(1), "predictions": tokens[:, 1:]}, {"tokens": tokens, "sample_id": torch.tensor([0])})
+    found = metric.compute([metric.state()])
+    assert (found["unigram_bits"], found["bigram_bits"]) == (1.0, 0.0)
+    logits, tokens = problem()
+    found = NextToken(VOCABULARY).compute(dealt(logits, tokens, world=2))
+    pairs = torch.zeros(VOCABULARY, VOCABULARY, dtype=torch.float64)
+    for row in tokens.tolist():
+        for before, after in itertools.pairwise(row):
+            pairs[before, after] += 1
+    pairs /= pairs.sum()
+    single = torch.distributions.Categorical(pairs.sum(dim=0)).entropy() / math.log(2)
+    conditional = sum(row.sum() * torch.distributions.Categorical(row).entropy() for row in pairs) / math.log(2)
+    assert found["unigram_bits"] == pytest.approx(single.item(), rel=1e-12)
+    assert found["bigram_bits"] == pytest.approx(conditional.item(), rel=1e-12)
+
+
+def test_a_large_vocabulary_has_no_table_of_pairs():
+    metric = NextToken(50_257)
+    tokens = torch.tensor([[7, 50_256]])
+    metric.update({"losses": torch.ones(1), "predictions": tokens[:, 1:]}, {"tokens": tokens, "sample_id": torch.tensor([0])})
+    assert metric.state()["pairs"].numel() == 0 and "unigram_bits" not in metric.compute([metric.state()])

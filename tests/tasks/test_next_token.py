@@ -15,7 +15,7 @@ from components.losses.classification import CrossEntropy
 from components.models.language.gpt import GPT
 from components.models.language.lstm import LSTM
 from components.tasks.base import StepContext
-from components.tasks.next_token import NextToken
+from components.tasks.next_token import SAMPLED_TOKENS, SAMPLINGS, NextToken
 
 VOCABULARY = ("a", "b", "c", "d", "e")
 ROWS, LENGTH = 4, 6
@@ -71,7 +71,9 @@ def test_a_loss_by_hand():
     assert scores["nats_per_token"] == pytest.approx((3 * right + wrong) / 4)
     shown = task.samples(batch, found)
     assert shown["targets"].tolist() == [[4, 0], [2, 2]]
-    assert {k: tuple(v.shape) for k, v in shown.items()} == {"sample_id": (2,), "losses": (2,), "targets": (2, 2), "predictions": (2, 2)}
+    assert {k: tuple(v.shape) for k, v in shown.items()} == {
+        "sample_id": (2,), "losses": (2,), "nats": (2, 2), "targets": (2, 2), "predictions": (2, 2),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("make", [lstm, gpt])
@@ -184,3 +186,29 @@ def test_a_rule_is_learned_in_some_steps():
             loss.backward()
             optimizer.step()
         assert loss.item() < 0.1 < math.log(5)
+
+
+def test_only_the_last_tokens_are_judged_and_those_before_them_are_known(batch):
+    whole, task, networks = NextToken(CrossEntropy(), CARD), NextToken(CrossEntropy(), CARD, judged_tokens=2), {"model": lstm()}
+    everything, found = whole.predict(networks, batch), task.predict(networks, batch)
+    torch.testing.assert_close(found["nats"], everything["nats"][:, -2:])
+    torch.testing.assert_close(found["losses"], everything["nats"][:, -2:].mean(dim=1))
+    assert torch.equal(task.samples(batch, found)["targets"], batch["tokens"][:, -2:].long())
+    metric = task.metrics()
+    metric.update(found, batch)
+    assert metric.compute([metric.state()])["tokens"] == 2 * ROWS
+    assert torch.equal(task.losses(networks, batch, context(task))["loss"], whole.losses(networks, batch, context(whole))["loss"])
+
+
+@pytest.mark.parametrize("make", [lstm, gpt])
+def test_the_gallery_continues_the_first_row_in_each_way(batch, make):
+    task, networks = NextToken(CrossEntropy(), CARD), {"model": make().eval()}
+    draws = Draws(0, 0, batch["sample_id"])
+    found = task.gallery(networks, batch, draws)
+    assert torch.equal(found["prompt"], batch["tokens"][0].long())  # shorter than a prompt may be
+    assert found["continuations"].shape == (len(SAMPLINGS), SAMPLED_TOKENS)
+    assert {name: len(found[name]) for name in ("temperature", "top_k", "top_p")} == dict.fromkeys(("temperature", "top_k", "top_p"), len(SAMPLINGS))
+    assert torch.equal(found["continuations"], task.gallery(networks, batch, draws)["continuations"])
+    other = task.gallery(networks, batch, Draws(1, 0, batch["sample_id"]))["continuations"]
+    assert torch.equal(found["continuations"][0], other[0])  # greedy
+    assert not torch.equal(found["continuations"][1:], other[1:])

@@ -35,7 +35,8 @@ def read_image_folder(
     raw: Path,
     archive: str | None = None,
     folders: Mapping[str, str] | None = None,
-    fractions: Mapping[str, float] | None = None,
+    validation_fraction: float = 0.0,
+    test_fraction: float = 0.0,
     size: int | None = None,
     seed: int = 0,
 ) -> SourceData:
@@ -45,7 +46,8 @@ def read_image_folder(
         raw: the folder of raw files.
         archive: name of the zip or tar (.gz, .xz, .bz2) in it that holds the tree; None: `raw` is the tree.
         folders: split -> its folder in the tree, which holds the class folders; must name `train`. None: all images are `train`'s.
-        fractions: split -> its part of the training rows, drawn with the classes in proportion.
+        validation_fraction: of the training rows, drawn with the classes in proportion; 0 where `folders` names the split.
+        test_fraction: likewise.
         size: height and width, in pixels, that each image is scaled to (the shorter side) and cut to (the middle); None where all are equal.
         seed: of the drawing, and of the rows' order.
 
@@ -61,7 +63,7 @@ def read_image_folder(
     _visit(raw, archive, {str(path) for paths in parts.values() for path in paths}, images.take)
     splits = {split: _columns(paths, classes, images.pixels, split, seed) for split, paths in parts.items()}
     columns = {"inputs": Column("uint8", (3, *images.shape)), "targets": Column("int64", classes=classes)}
-    return SourceData(columns, _with_drawn(splits, fractions or {}, seed))
+    return SourceData(columns, _with_drawn(splits, {"validation": validation_fraction, "test": test_fraction}, seed))
 
 
 class _Images:
@@ -170,11 +172,12 @@ def _columns(paths: list[PurePosixPath], classes: tuple[str, ...], pixels: Mappi
 
 
 def _with_drawn(splits: dict[str, Columns], fractions: Mapping[str, float], seed: int) -> dict[str, Columns]:
-    if not fractions:
+    wanted = {split: fraction for split, fraction in fractions.items() if fraction}
+    if not wanted:
         return splits
     train, targets = splits["train"], np.asarray(splits["train"]["targets"])
-    if twice := set(fractions) & set(splits):
+    if twice := set(wanted) & set(splits):
         raise UserError("a split has both a folder and a fraction", received=sorted(twice))
-    rows = stratified_split(targets, {split: round(fraction * len(targets)) for split, fraction in fractions.items()}, "train", seed)
+    rows = stratified_split(targets, {split: round(fraction * len(targets)) for split, fraction in wanted.items()}, "train", seed)
     drawn: dict[str, Columns] = {split: {name: np.asarray(column)[r] for name, column in train.items()} for split, r in rows.items()}
     return {**splits, **drawn}

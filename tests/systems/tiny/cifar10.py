@@ -11,7 +11,7 @@ from PIL import Image
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ROWS = {"train": 4, "test": 2}  # of each class
-PREPARE = {"fractions": {"validation": 0.25}}
+PREPARE = {"validation_fraction": 0.25}
 EXPERIMENT = {
     "cnn/resnet20": ["model.depth=8", "~schedule.warmup"],
     "cnn/resnet20_published": ["model.depth=8", "~schedule.hold", "~schedule.every"],

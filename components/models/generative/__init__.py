@@ -1,0 +1,1 @@
+"""Generative models: what draws new samples like those of the data."""
