@@ -111,7 +111,7 @@ def test_variants_live_side_by_side(root):
     assert keys[0] == keys[2] != keys[1] and keys[3] == "digits"
     assert all(len(key) == len("digits-") + 8 for key in keys[:2])
     data = yaml.safe_load((root / "params.yaml").read_text())["data"]
-    assert sorted(data) == sorted(["digits", "fashion_mnist", "mnist", *set(keys[:2])])
+    assert sorted(data) == sorted([*(path.stem for path in (root / "conf" / "data").glob("*.yaml")), *set(keys[:2])])
     assert data[keys[0]]["prepare"]["seed"] == 1 and list(data) == sorted(data)
 
 

@@ -18,7 +18,7 @@ def workspace(make_workspace):
 
 def test_a_sound_system_passes_and_leaves_only_its_data(workspace):
     result = workspace.result("doctor", "experiment=cnn/lenet5", "cluster=inline")
-    assert result["failed"] == 0 and result["seconds"] < 20
+    assert result["failed"] == 0
     assert {row["status"] for row in result["checks"]} == {"ok", "skipped"}
     assert [p.name for p in (workspace.root / "store" / "stages").iterdir()] == ["data"]
     assert not (workspace.root / "store" / "runs").exists()  # no run, so none that a later one would be compared with

@@ -47,7 +47,7 @@ def test_ctrl_c_in_a_stage(workspace, stage, after_seconds):
     code, seconds, output = interrupt(workspace, stage, after_seconds, *SLOW)
     assert code == 130, output
     assert "the same command continues" in output and "Traceback" not in output
-    assert seconds < 15
+    assert seconds < 45  # a second or two; what hangs is killed after 60
     assert_gone(workspace)
     finished = [p.parent.parent.name for p in (workspace.root / "store" / "stages").glob("*/*/manifest.json") if not p.parent.suffix]
     assert set(STAGES[: STAGES.index(stage)]) <= set(finished)  # nothing that was finished is lost
@@ -68,7 +68,7 @@ def test_ctrl_c_while_ray_trains(workspace):
     step = int(re.search(r"interrupted after step (\d+) of 10000, which is saved", output)[1])
     (latest,) = (workspace.root / "store" / "stages" / "train").glob("*.partial/checkpoints/latest")
     assert latest.read_text().strip() == f"step_{step:08d}"
-    assert seconds < 20
+    assert seconds < 45
     assert_gone(workspace)
 
 

