@@ -180,6 +180,6 @@ def _definition(system: System) -> Plain:
         "licence": "none",
         "homepage": "none",
         "num_classes": system.classes,
-        "fetch": {"package": "sklearn", "archives": {}, "files": {}},
+        "fetch": {},
         "prepare": {**reader, "test_fraction": 0.2, "validation_fraction": 0.1},
     }
