@@ -50,7 +50,7 @@ def examine(function: str, overrides: Sequence[str], announce: Callable[[str], N
             received=f"experiment={opened.spec.experiment}, fitted by {opened.spec.procedure.name}",
             expected="an experiment without `procedure`",
         )
-    with _Unrecorded(opened.root, opened.spec, opened.command, opened.store, opened.announce, opened.follow) as run:
+    with _Unrecorded(opened.root, opened.spec, opened.overrides, opened.command, opened.store, opened.announce, opened.follow) as run:
         run.stage("data")
         return _call(function, run)
 

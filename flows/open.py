@@ -12,6 +12,7 @@ from typing import Any
 from components.errors import UserError
 from components.spec.schema import ClusterSpec, Spec
 from flows.compose import compose
+from flows.lease import mark_this_process
 from flows.project import project_root, require_writable
 from flows.run import PipelineRun
 from flows.store import Store
@@ -41,7 +42,8 @@ def open_run(
     store = Store((root / spec.store).resolve())
     require_writable(store.root)
     preflight(spec)
-    return PipelineRun(root, spec, command, store, announce, follow)
+    mark_this_process()
+    return PipelineRun(root, spec, list(overrides), command, store, announce, follow)
 
 
 def preflight(spec: Spec) -> None:

@@ -6,10 +6,16 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
+from components.errors import RunError
+
+MARK = "MODELYARD_ATTEMPT"  # in the environment of everything that an attempt starts: the attempt's token (flows/lease.py)
 _POLL_SECONDS = 0.02
+_KILL_SECONDS = 10.0
 
 
 def end_group(process: subprocess.Popen[bytes] | subprocess.Popen[str], first: signal.Signals, grace_seconds: float) -> None:
@@ -42,3 +48,43 @@ def _alive(group: int) -> bool:
         except (ProcessLookupError, psutil.Error):
             continue
     return False
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when a process was started, in ticks since the machine was (a clock that is set back does not move it); None when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+    else:
+        fields = text.rpartition(")")[2].split()  # the name before may hold spaces
+        return None if fields[0] in "ZX" else int(fields[19])
+    try:
+        return int(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def marked(token: str) -> list[psutil.Process]:
+    """Return the processes of this machine that an attempt started, this one and those above it left out."""
+    own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid not in own and process.environ().get(MARK) == token and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def end_marked(token: str) -> None:
+    """End every process that a dead attempt has left on this machine, and those that they start meanwhile."""
+    while left := marked(token):
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        _, alive = psutil.wait_procs(left, timeout=_KILL_SECONDS)
+        if alive:
+            raise RunError(f"processes of a dead attempt cannot be ended: {[p.pid for p in alive]}; end them, then run the same command again")

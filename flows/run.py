@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
 import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from components.files import digest, read_json, write_json
+from components.files import atomic_path, digest, read_json, write_json
 from components.spec.parse import expectation_met, to_plain
 from components.spec.schema import Spec
-from flows import stages
+from flows import record, stages
 from flows.adapters.wandb import Tracker, tracking_mode
 from flows.store import Manifest, Partial, Store
 from flows.upstream import NEEDED, checkpoint, complete, finished
@@ -42,6 +38,7 @@ class StageResult:
     directory: str
     key: str
     why: str
+    changes: list[stages.Change] = field(default_factory=list)  # what `why` is told from
 
 
 @dataclass
@@ -51,12 +48,14 @@ class PipelineRun:
     Attributes:
         root: the project's folder.
         spec: what to run.
+        overrides: that composed it.
         command: how it was asked for, for the record.
         done: manifests of the finished stages, in order.
     """
 
     root: Path
     spec: Spec
+    overrides: list[str]
     command: str
     store: Store
     announce: Callable[[str], None]  # one line for the person who watches
@@ -105,7 +104,8 @@ class PipelineRun:
             self.done |= {f"upstream.{key}": manifest for key, manifest in complete(self.root, self.spec, self._train_upstream).items()}
         parts = stages.key_parts(name, self.spec, self.done)
         found = self.store.find(name, parts)
-        why = "unchanged" if found else stages.explain(name, parts, self.store, self.spec.experiment)
+        changes = None if found else stages.compare(name, parts, self.store, self.spec.experiment)
+        why = "unchanged" if found else stages.tell(changes)
         started = time.monotonic()
         status = "reused"
         try:
@@ -118,11 +118,13 @@ class PipelineRun:
                 found = self.store.find(name, parts)
                 assert found is not None, f"stage {name} did not commit"
         except BaseException:
-            self.results[name] = StageResult("failed", time.monotonic() - started, "", digest(parts), why)
+            self.results[name] = StageResult("failed", time.monotonic() - started, "", digest(parts), why, changes or [])
             self._record("failed")
             raise
+        self.store.enter(found, experiment=self.spec.experiment, run_id=self.run_id)
+        self.store.note_last(name, found.key, self.spec.experiment)
         self.done[name] = found
-        self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why)
+        self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why, changes or [])
         self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
         self._record("finished" if name == stages.STAGES[-1] else "running")
         return self.results[name]
@@ -138,12 +140,14 @@ class PipelineRun:
             assert d.manifest is not None
             self.done[d.stage] = d.manifest
             self.results[d.stage] = StageResult("reused", 0.0, str(d.manifest.directory), d.manifest.key, d.why)
+            self.store.note_last(d.stage, d.manifest.key, self.spec.experiment)
         self._record("finished")
         return True
 
     def _train_upstream(self, name: str, spec: Spec) -> Manifest:
         """Get a run that this one builds on trained, by this run's workers."""
-        run = PipelineRun(self.root, spec, f"upstream {name} of {self.command}", self.store, self._announce_upstream, self.follow)
+        command, overrides = f"upstream {name} of {self.command}", list(self.spec.upstream[name])
+        run = PipelineRun(self.root, spec, overrides, command, self.store, self._announce_upstream, self.follow)
         self.warm()
         run._workers = self._workers
         try:
@@ -180,7 +184,7 @@ class PipelineRun:
     def _train(self, partial: Partial) -> None:
         self._track(digest(partial.directory.name), partial.directory / "metrics.jsonl")
         with self.follow("train", partial.directory):
-            self._submit("train", directory=str(partial.directory), origin=self._origin(partial.directory.name))
+            self._submit("train", directory=str(partial.directory), origin=self._origin(partial.directory.name), owner=partial.ownership.plain())
         summary = read_json(partial.directory / "summary.json")
         meta = read_json(partial.directory / summary["checkpoint"] / "meta.json")
         partial.outputs = {
@@ -191,7 +195,8 @@ class PipelineRun:
 
     def _origin(self, key: str) -> dict[str, Any]:
         """What a checkpoint's meta.json says about where it comes from."""
-        return {"run_id": self.run_id, "stage": key, "tracking_id": digest(key), "git": git_state(self.root), "code": stages.code_digest(self.spec)}
+        git, code = record.git_state(self.root), stages.code_digest(self.spec)
+        return {"run_id": self.run_id, "stage": key, "tracking_id": digest(key), "git": git, "code": code}
 
     def _evaluate(self, partial: Partial) -> None:
         self._submit("evaluate", directory=str(partial.directory), checkpoint=self.checkpoint)
@@ -213,7 +218,7 @@ class PipelineRun:
                 source = self.done[stage].directory / name
                 if source.is_file():
                     shutil.copyfile(source, run / name)
-        write_json(run / "run.json", self.record("finished"))
+        write_json(run / "run.json", self.account("finished"))
         render(run, partial.directory / "report.html")
         partial.outputs = {"report": "report.html"}
 
@@ -263,47 +268,73 @@ class PipelineRun:
             "expectations": [{**asdict(e), "met": expectation_met(e, self.metrics)} for e in self.spec.expect],
         }
 
-    def record(self, status: str) -> dict[str, Any]:
-        """The run's own account, as the report and `run.json` hold it."""
+    def account(self, status: str) -> dict[str, Any]:
+        """The run's own account, as the report and `run.json` hold it. A stage that an earlier attempt ran is told as that attempt told it."""
+        before = self._told().get("stages", {})
+        told = {name: asdict(r) for name, r in self.results.items()}
+        for name, result in told.items():
+            del result["directory"], result["changes"]
+            if result["status"] == "reused" and before.get(name, {}).get("key") == result["key"] and before[name]["status"] == "ran":
+                told[name] = before[name]
         return {
             "run_id": self.run_id,
             "experiment": self.spec.experiment,
             "status": status,
             "command": self.command,
+            "overrides": self.overrides,
             "started": self.started,
-            "git": git_state(self.root),
-            "environment": {**stages.environment(), **_versions()},
-            "machine": {"host": socket.gethostname(), "system": platform.platform(), "cpus": os.cpu_count()},
+            "git": record.git_state(self.root),
+            "environment": {**stages.environment(), **record.versions()},
+            "machine": record.machine(),
             "spec": to_plain(self.spec),
+            "spec_sha256": digest(to_plain(self.spec), length=64),
+            "data": self._data_version(),
+            "checkpoint_sha256": self.done["train"].outputs["checkpoint_sha256"] if "train" in self.done else None,
             "metrics": self.metrics if "evaluate" in self.done else {},
-            "stages": {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in self.results.items()},
+            "stages": told,
         }
 
+    def _data_version(self) -> dict[str, Any] | None:
+        if "data" not in self.done:
+            return None
+        outputs = self.done["data"].outputs
+        key = Path(outputs["directory"]).name
+        return {"name": self.spec.data.name, "key": key, "content_sha256": outputs["content_sha256"], "dvc": record.dvc_version(self.root, key)}
+
+    def _told(self) -> dict[str, Any]:
+        """What run.json says so far."""
+        try:
+            told: dict[str, Any] = read_json(self.directory / "run.json")
+        except (OSError, ValueError):
+            return {}
+        return told
+
     def _record(self, status: str) -> None:
-        write_json(self.directory / "run.json", self.record(status))
+        """Write down how far the run is; when it has finished, for good: a patch of the code that no commit holds, and an entry in the ledger."""
+        self._note_decisions()
+        keys = {name: result.key for name, result in self.results.items()}
+        before = self._told()
+        if before.get("status") == "finished" and {name: told["key"] for name, told in before["stages"].items()} == keys:
+            return  # nothing happened that is not written down
+        account = self.account(status)
+        account["patch_sha256"] = self._write_patch() if account["git"]["dirty"] else None
+        self.store.write(self.directory / "run.json", account)
+        if status == "finished":
+            told = ("run_id", "experiment", "spec_sha256", "git", "patch_sha256", "environment", "data", "checkpoint_sha256", "metrics")
+            self.store.ledger.append("run", {name: account[name] for name in told} | {"stages": keys})
+
+    def _write_patch(self) -> str:
+        patch = record.uncommitted(self.root)
+        with atomic_path(self.directory / "uncommitted.patch") as path:
+            path.write_bytes(patch)
+        return record.sha256(patch)
+
+    def _note_decisions(self) -> None:
+        """Write down what was decided in this attempt, for `modelyard why`."""
+        decisions = {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in self.results.items()}
+        self.store.write(self.directory / "decisions.json", {"command": self.command, "started": self.started, "stages": decisions})
+        self.store.write(self.store.root / "last" / "run.json", {"run_id": self.run_id})
 
 
 def _scalars(metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     return {split: {k: v for k, v in found.items() if isinstance(v, (int, float))} for split, found in metrics.items()}
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    found = {}
-    for name in ("ray", "prefect", "dvc", "hydra-core", "wandb"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def git_state(root: Path) -> dict[str, Any]:
-    """Return `{commit, dirty}` of the project, nulls outside a git checkout."""
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-        dirty = bool(subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True).stdout.strip())
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": dirty}

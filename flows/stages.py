@@ -20,6 +20,9 @@ from flows.store import Manifest, Store
 
 STAGES = ("data", "check", "train", "evaluate", "report")
 
+_ABSENT = "(absent)"
+_TOLD = 3  # changes in one line
+
 _ENTRY_MODULES = {
     "data": ("components.data.stage",),
     "check": ("components.data.checks",),
@@ -38,6 +41,18 @@ class Decision:
     stage: str
     manifest: Manifest | None  # set: it will be reused
     why: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs: a key of the configuration, an input, a module's code, a version."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key.partition('.')[2]}: {self.before} -> {self.now}"
 
 
 def environment() -> dict[str, str]:
@@ -158,19 +173,26 @@ def decide(spec: Spec, store: Store, upstream: Mapping[str, Manifest] | None = N
     return decisions
 
 
-def explain(stage: str, parts: dict[str, Any], store: Store, experiment: str) -> str:
-    """Say why a stage has to run: what differs from the newest earlier run of the experiment."""
+def compare(stage: str, parts: dict[str, Any], store: Store, experiment: str) -> list[Change] | None:
+    """Return what differs from the last time that the stage was done for the experiment; None when it never was."""
     before = store.last_parts(stage, experiment)
     if before is None:
-        return "never ran for this experiment"
+        return None
     old, new = _flat(before), _flat(parts)
-    changes = [
-        f"{k.partition('.')[2]}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}"
-        for k in sorted({*old, *new}, key=_telling)
-        if old.get(k) != new.get(k)
-    ]
-    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-    return "; ".join(changes[:3]) + more if changes else "its files were missing or damaged"
+    return [Change(k, old.get(k, _ABSENT), new.get(k, _ABSENT)) for k in sorted({*old, *new}, key=_telling) if old.get(k) != new.get(k)]
+
+
+def tell(changes: list[Change] | None) -> str:
+    """Say why a stage has to run."""
+    if changes is None:
+        return "never ran for this experiment"
+    more = f" and {len(changes) - _TOLD} more" if len(changes) > _TOLD else ""
+    return "; ".join(str(c) for c in changes[:_TOLD]) + more if changes else "its files were missing or damaged"
+
+
+def explain(stage: str, parts: dict[str, Any], store: Store, experiment: str) -> str:
+    """Say why a stage has to run: what differs from the last time."""
+    return tell(compare(stage, parts, store, experiment))
 
 
 def _telling(key: str) -> tuple[bool, int, str]:

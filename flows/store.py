@@ -1,12 +1,12 @@
 """Stages keyed by content: `<store>/stages/<stage>/<key>/`, whole when `manifest.json` is there.
 
-A stage runs in `<key>.partial/` (kept when it is killed: training resumes in it), under a file lock; its manifest, with the sha256 of every
-file, is written last, then the directory is renamed. Standard library only: the answer "nothing to do" must come before torch is imported.
+A stage runs in `<key>.partial/` (kept when it is killed: training resumes in it), under a lease (flows/lease.py); its manifest, with the sha256 of
+every file, is written last, then the directory is renamed, then the ledger says so. Killed between two of these, the next attempt goes on with the
+one that is missing. Imports nothing heavy: the answer "nothing to do" must come before torch is imported.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -19,9 +19,14 @@ from typing import Any
 
 from components.errors import UserError
 from components.files import digest, read_json, sha256_file, write_json
+from components.ownership import Ownership
+from flows.exclusive import exclusive, replace_json
+from flows.lease import Lease, remove_dead
+from flows.ledger import Ledger
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+RECORDED = "ledger.json"  # beside the manifest: the number of the ledger's entry, once there is one
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Partial:
     """A stage that runs now: write into `directory`, then the store commits it with `outputs`."""
 
     directory: Path
+    ownership: Ownership  # to be checked by who writes here from other processes
     outputs: dict[str, Any] = field(default_factory=dict)
     files_in: Path | None = None  # where the files are, when something else owns them (DVC)
 
@@ -59,6 +65,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.ledger = Ledger(root)
 
     def find(self, stage: str, parts: dict[str, Any]) -> Manifest | None:
         """Return the finished stage that was made from `parts`, verified, or None.
@@ -79,29 +86,73 @@ class Store:
         """
         key = digest(parts)
         final = self.root / "stages" / stage / key
-        with self._lock(f"{stage}-{key}", on_wait):
-            found = self._load(stage, key)
+        with Lease(self.lease(stage, key), on_wait) as lease:
+            found = self._load(stage, key) or self._adopt(stage, key)
             if found is not None:
                 yield found
                 return
-            partial = Partial(final.with_name(f"{key}.partial"))
+            partial = Partial(final.with_name(f"{key}.partial"), lease.ownership)
             partial.directory.mkdir(parents=True, exist_ok=True)
             _sweep(partial.directory)
             started = time.monotonic()
             yield partial
+            lease.ownership.require()
             self._commit(stage, key, parts, partial, final, time.monotonic() - started)
 
+    def lease(self, stage: str, key: str) -> Path:
+        """The file that names who works on a stage, while somebody does."""
+        return self.root / "leases" / f"{stage}-{key}.json"
+
+    def enter(self, manifest: Manifest, **context: Any) -> None:
+        """Enter a finished stage in the ledger, once, however often it is asked for and whoever was killed in between.
+
+        Args:
+            context: what else the entry says (run_id, experiment).
+        """
+        folder = self.root / "stages" / manifest.stage / manifest.key
+        remove_dead(self.lease(manifest.stage, manifest.key))
+        if (folder / RECORDED).exists():
+            return
+        with exclusive(self.root / ".enter.lock"):
+            if (folder / RECORDED).exists():
+                return
+            sha256 = sha256_file(folder / MANIFEST)
+            entry = next((e for e in self.ledger.entries() if e.kind == "stage" and e.body.get("manifest_sha256") == sha256), None)
+            if entry is None:
+                body = {"stage": manifest.stage, "key": manifest.key, "manifest_sha256": sha256, "seconds": manifest.seconds, **context}
+                entry = self.ledger.append("stage", body)
+            replace_json(folder / RECORDED, {"number": entry.number, "sha256": entry.sha256})
+
+    def write(self, path: Path, value: Any) -> None:
+        """Write a JSON file of the store that several processes may write."""
+        with exclusive(self.root / ".lock"):
+            replace_json(path, value)
+
+    def note_last(self, stage: str, key: str, experiment: str) -> None:
+        """Remember the newest stage of an experiment, for `last_parts`: looking through the runs would take longer the more there are."""
+        self.write(self._last(stage, experiment), {"key": key})
+
     def last_parts(self, stage: str, experiment: str) -> dict[str, Any] | None:
-        """Return what the stage was made from in the newest earlier run of an experiment, to say what changed since."""
-        runs = (self.root / "runs").glob(f"{experiment.replace('/', '-')}-*/run.json")
-        for path in sorted(runs, key=lambda p: p.stat().st_mtime, reverse=True):
-            record = read_json(path)
-            key = record.get("stages", {}).get(stage, {}).get("key")
-            manifest = self.root / "stages" / stage / str(key) / MANIFEST
-            if manifest.is_file() and record["experiment"] == experiment:  # the pattern also finds `<experiment>-something`
-                parts: dict[str, Any] = read_json(manifest)["parts"]
-                return parts
-        return None
+        """Return what the stage was made from the last time that it was done for an experiment, to say what changed since."""
+        try:
+            key = read_json(self._last(stage, experiment))["key"]
+            parts: dict[str, Any] = read_json(self.root / "stages" / stage / key / MANIFEST)["parts"]
+        except (OSError, ValueError, KeyError, TypeError):  # never, or it has been removed since
+            return None
+        return parts
+
+    def _last(self, stage: str, experiment: str) -> Path:
+        return self.root / "last" / experiment / f"{stage}.json"
+
+    def _adopt(self, stage: str, key: str) -> Manifest | None:
+        """Commit what an attempt had finished when it was killed between its manifest and the rename."""
+        final = self.root / "stages" / stage / key
+        found = self._load(stage, f"{key}.partial")
+        if found is None:
+            return None
+        _put_aside(final)
+        os.replace(final.with_name(f"{key}.partial"), final)
+        return self._load(stage, key)
 
     def _load(self, stage: str, key: str) -> Manifest | None:
         path = self.root / "stages" / stage / key / MANIFEST
@@ -139,27 +190,19 @@ class Store:
             "outputs": partial.outputs,
             "files": files,
         }
-        if final.exists():  # it was there, but its files were damaged: keep the evidence aside
-            os.replace(final, final.with_name(f"{key}.damaged-{time.time_ns()}"))
+        _put_aside(final)
         write_json(partial.directory / MANIFEST, plain)
         os.replace(partial.directory, final)
 
-    @contextmanager
-    def _lock(self, name: str, on_wait: Callable[[str], None]) -> Iterator[None]:
-        """Hold a lock that the kernel gives back when the process dies, however it dies."""
-        path = self.root / "locks" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                on_wait(f"another process is running {name}; waiting for it")
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
+
+def _put_aside(final: Path) -> None:
+    """Where a stage was, but its files were damaged, keep the evidence."""
+    if final.exists():
+        os.replace(final, final.with_name(f"{final.name}.damaged-{time.time_ns()}"))
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what a killed process left half-written, lest it be committed: temporary files, a manifest that was not renamed."""
+    """Remove what a killed process left half-written, lest it be committed: temporary files, a manifest of other files than there are."""
     for path in [*directory.rglob(".tmp-*"), directory / MANIFEST]:
         if path.is_dir():
             shutil.rmtree(path)

@@ -4,7 +4,8 @@
                                  state.safetensors, state.json (everything else), meta.json (last)
     checkpoints/latest, best     one-line pointer files
 
-A directory is written under a temporary name, synced and renamed; then the pointers move; only then are superseded directories deleted.
+A directory is written under a temporary name, synced and renamed; then the pointers move; only then are superseded directories deleted. Killed
+between two of these, a run goes on from what it has saved: the newest directory whose files are what its meta.json says, pointed to or not.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import Any, Literal
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.errors import UserError
+from components.errors import RunError, UserError
 from components.files import read_json, sha256_file, write_json, write_text
+from components.ownership import Ownership
 from components.training.plain_state import save_state
 from components.training.strategy import load_model_state
 
@@ -38,10 +40,11 @@ class Checkpoints:
         directory: that holds them.
         keep_best: how many of the best to keep; the latest is kept as well.
         mode: whether a greater or a smaller `value` is better.
+        owner: the right to write there, where another attempt may take over.
     """
 
-    def __init__(self, directory: Path, keep_best: int = 1, mode: Literal["max", "min"] = "max") -> None:
-        self.directory, self.keep_best, self.mode = directory, keep_best, mode
+    def __init__(self, directory: Path, keep_best: int = 1, mode: Literal["max", "min"] = "max", owner: Ownership | None = None) -> None:
+        self.directory, self.keep_best, self.mode, self.owner = directory, keep_best, mode, owner
 
     def save(self, step: int, weights: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any], meta: dict[str, Any], *, best: bool) -> Path:
         """Write a checkpoint, move `latest` (and `best` when it is the best so far), delete what is superseded.
@@ -51,6 +54,9 @@ class Checkpoints:
             weights: `{"model": state dict}` and, where weights are averaged, `"ema"`; on the CPU, no two tensors sharing memory.
             state: tensors and plain data.
             meta: goes to meta.json; its `value` ranks the checkpoint, None ranks it nowhere.
+
+        Raises:
+            RunError: another attempt has taken over.
         """
         final = self.directory / f"step_{step:08d}"
         temporary = self.directory / f".tmp-{uuid.uuid4().hex[:8]}"
@@ -60,18 +66,51 @@ class Checkpoints:
         save_state(temporary, state)
         files = {p.name: {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in sorted(temporary.iterdir())}
         shown = "ema.safetensors" if "ema" in weights else "model.safetensors"  # what evaluation loads
-        write_json(temporary / "meta.json", {**meta, "step": step, "weights": shown, "files": files})
+        write_json(temporary / "meta.json", {**meta, "step": step, "best": best, "weights": shown, "files": files})
         _sync(temporary)
+        try:
+            if self.owner is not None:
+                self.owner.require()
+        except RunError:
+            shutil.rmtree(temporary)
+            raise
         if final.exists():  # the same step again, after a resume
             shutil.rmtree(final)
         os.replace(temporary, final)
         _sync_directory(self.directory)
-        # `best` first: killed between the two, a run resumes before this step and makes it again; else `best` would stay behind.
+        self._point(final, best=best)
+        self._delete_superseded()
+        return final
+
+    def newest(self) -> Path | None:
+        """Return the newest checkpoint that is whole, whatever `latest` says; None before the first one.
+
+        Raises:
+            UserError: there are checkpoints, and each of them is damaged.
+        """
+        damage: UserError | None = None
+        for path in sorted(self.directory.glob("step_*"), reverse=True):
+            try:
+                verify(path)
+            except UserError as error:
+                log.warning("%s; going on from an earlier checkpoint", error)
+                damage = damage or error
+            else:
+                return path
+        if damage is not None:
+            raise damage
+        return None
+
+    def adopt(self, path: Path) -> None:
+        """Point to a checkpoint as its save would have done, had it not been cut off."""
+        if self.path("latest") != path:
+            self._point(path, best=_meta(path)["best"])
+
+    def _point(self, final: Path, *, best: bool) -> None:
+        # `best` first: whoever finds `latest` there finds the other done.
         if best:
             write_text(self.directory / "best", final.name + "\n")
         write_text(self.directory / "latest", final.name + "\n")
-        self._delete_superseded()
-        return final
 
     def path(self, pointer: str) -> Path | None:
         """Return the directory that `latest` or `best` names, or None before the first one."""

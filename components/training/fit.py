@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.files import write_json
+from components.ownership import Ownership
 from components.spec.parse import parse_spec
 from components.training.allocator import keep_freed_memory
 from components.training.checkpoint import Checkpoints
@@ -26,13 +27,13 @@ def train(session: Session, config: dict[str, Any]) -> dict[str, Any]:
     Args:
         session: this worker's place in the group.
         config: `spec` (plain), `data` (prepared directory), `directory`; `origin` (plain data for the checkpoints' meta.json) and
-            `upstream` {name: checkpoint directory}, if any.
+            `upstream` {name: checkpoint directory}, if any; `owner` (components/ownership.py) where another attempt may take over.
 
     Returns:
         The summary, on every rank; `checkpoint` is the one to use, relative to the directory.
     """
     spec, data, directory = parse_spec(config["spec"]), Path(config["data"]), Path(config["directory"])
-    place = Place(session, data, directory, config.get("origin", {}), config.get("upstream", {}))
+    place = Place(session, data, directory, config.get("origin", {}), config.get("upstream", {}), Ownership.of(config.get("owner")))
     if session.device.type == "cpu":
         keep_freed_memory()
     best = "checkpoints"

@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import Any
 
 from components.spec.schema import Spec
-from components.training.checkpoint import Checkpoints
 from components.training.inputs import Inputs
 from components.training.lengths import Lengths
 from components.training.loop import Job, Loop
@@ -24,7 +23,7 @@ def fit(spec: Spec, place: Place, refit: tuple[int, Lengths] | None = None) -> t
     training = Inputs(place.data, "train" if alone else ("train", "validation"), spec, place.session)
     validation = Inputs(place.data, "validation", spec, place.session) if alone else None
     model, task = build_system(spec, training.dataset.card, place.session, place.upstream)
-    checkpoints = Checkpoints(place.directory / "checkpoints", spec.trainer.keep_best, spec.trainer.monitor.mode)
+    checkpoints = place.checkpoints(spec.trainer.keep_best, spec.trainer.monitor.mode)
     with closing(training):
         loop = Loop(place.session, spec, Job(task, model, training, validation, refit), checkpoints, dict(place.origin))
         with place.journal(loop.progress.step) as loop.journal:

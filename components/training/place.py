@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from components.ownership import Ownership
 from components.training import journal
+from components.training.checkpoint import Checkpoints
 from components.training.session import Session
 
 
@@ -22,6 +24,7 @@ class Place:
         directory: that the training writes to.
         origin: plain data that each checkpoint's meta.json repeats.
         upstream: name -> checkpoint directory of a run that this one builds on.
+        owner: the right to write there, where another attempt may take over.
     """
 
     session: Session
@@ -29,6 +32,11 @@ class Place:
     directory: Path
     origin: Mapping[str, Any] = field(default_factory=dict)
     upstream: Mapping[str, str] = field(default_factory=dict)
+    owner: Ownership | None = None
+
+    def checkpoints(self, keep_best: int = 1, mode: Literal["max", "min"] = "max") -> Checkpoints:
+        """Return the training's checkpoints, written only while it is ours."""
+        return Checkpoints(self.directory / "checkpoints", keep_best, mode, self.owner)
 
     @contextmanager
     def journal(self, step: int) -> Iterator[journal.Journal | None]:

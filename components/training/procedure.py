@@ -17,7 +17,6 @@ from components.spec.schema import Spec
 from components.spec.targets import build
 from components.tasks.base import Task
 from components.training import strategy
-from components.training.checkpoint import Checkpoints
 from components.training.evaluator import evaluate
 from components.training.generators import seed_generators
 from components.training.inputs import Inputs
@@ -102,7 +101,7 @@ def _finish(work: Work, metrics: dict[str, float], data_sha256: str) -> dict[str
     monitor = spec.trainer.monitor
     note_best(progress, metrics, monitor)
     if place.session.rank == 0:
-        checkpoints = Checkpoints(place.directory / "checkpoints")
+        checkpoints = place.checkpoints()
         saver = Saver(place.session, spec, data_sha256, checkpoints, place.origin)
         checkpoints.save(work.step, {"model": strategy.model_state(work.model)}, {}, saver.meta(progress, metrics), best=True)
     return {

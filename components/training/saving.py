@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from components.errors import UserError
-from components.files import digest
+from components.files import digest, read_json
 from components.spec.parse import to_plain
 from components.spec.schema import Spec
 from components.training import checkpoint, strategy
@@ -80,13 +80,15 @@ class Saver:
         Raises:
             UserError: the checkpoint is damaged, or is of other data, another model, optimizer or batch size than permitted.
         """
-        own = self.checkpoints.path("latest")
+        own = self.checkpoints.newest()
         named = None if self.spec.resume.checkpoint is None else Path(self.spec.resume.checkpoint)
         found = own if own is not None or named is None else resolve_pointer(named)
         seed_generators(self.spec.seed, self.session.rank)
         if found is None:
             return Progress()
-        meta = checkpoint.verify(found)
+        meta = checkpoint.verify(found) if own is None else read_json(found / "meta.json")
+        if own is not None and self.session.rank == 0:
+            self.checkpoints.adopt(own)
         changed = self._require_same(found, meta)
         checkpoint.load_weights(found, stepper.model)
         state = load_state(found)

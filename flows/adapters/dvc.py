@@ -6,13 +6,11 @@ and would hold its locks here.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,11 +25,12 @@ from components.data.__main__ import ERROR_FILE_VARIABLE
 from components.data.card import CARD_NAME
 from components.data.params import PARAMS_NAME, PREPARED, own_stamp, read_yaml, reader_file
 from components.errors import RunError, UserError
-from components.files import digest, write_text
+from components.files import digest, read_json, write_text
 from components.spec.parse import parse_data, to_plain
 from components.spec.schema import DataSpec
 from flows.code import fingerprint
 from flows.processes import end_group
+from flows.project import python_command
 
 _HEADER = "# Written by flows/adapters/dvc.py from conf/data/*.yaml and the data sets that were asked for; `dvc repro` reads it.\n"
 _READERS = "components.data.sources"
@@ -98,12 +97,14 @@ def prepare(root: Path, key: str, on_line: Callable[[str], None]) -> Path:
         UserError: a stage refused its input; the stage's own message.
         RunError: anything else that failed, with the last lines.
     """
-    with _lock(root, "repro"), tempfile.TemporaryDirectory() as scratch:
-        error_file = Path(scratch) / "error.json"
-        command = [sys.executable, "-m", "dvc", "repro", f"prepare@{key}"]
+    with _lock(root, "repro"):
+        error_file = root / ".dvc" / "tmp" / "modelyard-error.json"
+        error_file.unlink(missing_ok=True)
+        command = python_command("flows.guard", *python_command("dvc", "repro", f"prepare@{key}"))
         code, tail = _repeat_while_busy(command, root, error_file, on_line)
         if error_file.exists():
-            told = json.loads(error_file.read_text(encoding="utf-8"))
+            told = read_json(error_file)
+            error_file.unlink()
             raise UserError(told["what"], received=told["received"], expected=told["expected"], mend=told["mend"])
     directory = root / PREPARED / key
     if code != 0 or not (directory / CARD_NAME).is_file():

@@ -4,6 +4,7 @@ The group (flows/adapters/ray_group.py) starts as soon as it is known that there
 its workers (some fifteen seconds) run beside the data stage; evaluation runs on the same workers without a second start. It is a process of
 its own because Ray takes over what it lives in: signal handlers, and the whole process when its core aborts. The mailbox lies in the store:
 
+    driver.json              whose it is: what a killed driver has left is removed by the next one
     job_000.json             {"job": name, "config": {...}}, written by the driver
     job_000.done             written by rank 0 when all ranks have finished the job
     job_000.failed.json      what the first rank to fail reported
@@ -27,6 +28,7 @@ from components.files import read_json, write_json
 from components.spec.parse import to_plain
 from components.spec.schema import ClusterSpec
 from components.training.notices import Notice, Told
+from flows.lease import is_dead, write_holder
 from flows.processes import end_group
 from flows.project import python_command
 from flows.workers import listening
@@ -44,8 +46,9 @@ class RayWorkers:
     """
 
     def __init__(self, cluster: ClusterSpec, mailboxes: Path) -> None:
+        _remove_orphans(mailboxes)
         self.mailbox = mailboxes / uuid.uuid4().hex[:12]
-        self.mailbox.mkdir(parents=True)
+        write_holder(self.mailbox / "driver.json")
         self._jobs = 0
         write_json(self.mailbox / "cluster.json", to_plain(cluster))
         with open(self.mailbox / "group.log", "wb") as output:
@@ -89,6 +92,13 @@ class RayWorkers:
 
     def _log_tail(self) -> str:
         return "\n".join((self.mailbox / "group.log").read_text(errors="replace").splitlines()[-15:])
+
+
+def _remove_orphans(mailboxes: Path) -> None:
+    """Remove the mailboxes of drivers that were killed. Their worker groups end by themselves (ray_group.py)."""
+    for mailbox in mailboxes.glob("*"):
+        if is_dead(mailbox / "driver.json"):
+            shutil.rmtree(mailbox, ignore_errors=True)
 
 
 def is_final(failed: Path) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from components.files import write_json
 from components.spec.schema import Target
 from flows.compose import compose
 from flows.stages import STAGES, decide, environment, explain, identity, key_parts
@@ -113,7 +112,7 @@ def test_the_same_work_is_the_same_run(override, same):
 
 
 def run_all(store: Store, overrides: list[str]) -> None:
-    """Put every stage of a specification into the store, with the outputs that later keys read, and the run's record."""
+    """Put every stage of a specification into the store, with the outputs that later keys read."""
     spec, done = compose(ROOT, overrides), {}
     for stage in STAGES:
         parts = key_parts(stage, spec, done)
@@ -121,8 +120,7 @@ def run_all(store: Store, overrides: list[str]) -> None:
             (partial.directory / "output").write_text(stage)
             partial.outputs = OUTPUTS.get(stage, {})
         done[stage] = store.find(stage, parts)
-    stages = {s: {"key": m.key} for s, m in done.items()}
-    write_json(store.root / "runs" / f"cnn-lenet5-{identity(spec)}" / "run.json", {"experiment": spec.experiment, "stages": stages})
+        store.note_last(stage, done[stage].key, spec.experiment)
 
 
 def test_decisions(tmp_path):

@@ -6,12 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from components.errors import UserError
+from components.errors import RunError, UserError
 from components.files import digest, read_json, sha256_file, write_json
 from flows.store import Manifest, Partial, Store
 from tests.crash import crashes
@@ -69,18 +68,51 @@ def test_an_error_in_the_block_leaves_the_stage_absent_and_its_directory_for_the
     assert store.find("train", PARTS) is not None
 
 
-def test_killed_at_any_step_the_stage_is_absent_or_whole_and_can_be_run_again(tmp_path):
-    survived = 0
-    for n in crashes(lambda n: fill(Store(tmp_path / str(n))) and None):
+def finish(store: Store, text: str) -> Manifest:
+    """Run the stage as an attempt does that does not know how far the one before it came."""
+    with store.run("train", PARTS, on_wait=print) as given:
+        if isinstance(given, Partial):
+            (given.directory / "sub").mkdir(exist_ok=True)
+            (given.directory / "sub" / "model.bin").write_text(text)
+            (given.directory / "summary.json").write_text("{}")
+    found = store.find("train", PARTS)
+    assert found is not None
+    store.enter(found, experiment="cnn/lenet5")
+    return found
+
+
+def test_killed_at_any_step_the_stage_is_absent_or_whole_runs_on_and_is_entered_once(tmp_path):
+    survived = adopted = 0
+    for n in crashes(lambda n: finish(Store(tmp_path / str(n)), "first") and None):
         store = Store(tmp_path / str(n))
-        found = store.find("train", PARTS)
-        survived += found is not None
-        if found is None:
-            found = fill(store, "weights of the second attempt")
+        before = store.find("train", PARTS)
+        found = finish(store, "second")
+        text = (found.directory / "sub" / "model.bin").read_text()
+        survived += before is not None
+        adopted += before is None and text == "first"
+        assert before is None or before == found
         assert set(found.files) == {"sub/model.bin", "summary.json"}
-        assert Store(store.root).find("train", PARTS) == found
         assert folders(store) == {digest(PARTS)}
-    assert survived > 0  # killed after the rename: the reading that follows it has steps too
+        assert [e.body["key"] for e in store.ledger.entries()] == [digest(PARTS)] and store.ledger.complaints() == []
+        assert not list((store.root / "leases").glob("*.json"))
+    assert survived > 0  # killed after the rename
+    assert adopted > 0  # killed between the manifest and the rename: what was finished is not run again
+
+
+def test_a_manifest_whose_files_are_not_there_yet_is_not_adopted(tmp_path):
+    store = Store(tmp_path)
+    found = finish(store, "first")
+    partial = found.directory.rename(found.directory.with_name(f"{found.key}.partial"))
+    (partial / "sub" / "model.bin").write_text("half")
+    assert (finish(store, "second").directory / "sub" / "model.bin").read_text() == "second"
+
+
+def test_what_was_taken_over_is_not_committed(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(RunError, match="another attempt's"), store.run("train", PARTS, on_wait=print) as partial:
+        lease = store.lease("train", digest(PARTS))
+        write_json(lease, {**read_json(lease), "token": "somebody"})
+    assert store.find("train", PARTS) is None and isinstance(partial, Partial)
 
 
 def test_the_manifest_is_the_last_file_to_be_written(tmp_path):
@@ -173,23 +205,17 @@ with Store(Path({str(tmp_path)!r})).run("train", {PARTS!r}, on_wait=lambda text:
     told = sorted(process.communicate(timeout=30)[0] for process in started)
     assert (tmp_path / "ran").read_text() == "x"
     assert told[0] == "ran\n"
-    assert all(t.startswith("waited: another process is running train-") and t.endswith("reused\n") for t in told[1:])
+    assert all(t.startswith("waited: process ") and " is running train-" in t and t.endswith("reused\n") for t in told[1:])
 
 
-def record_run(store: Store, name: str, experiment: str, key: str) -> None:
-    time.sleep(0.01)  # newer by its time of change
-    write_json(store.root / "runs" / name / "run.json", {"experiment": experiment, "stages": {"train": {"key": key}}})
-
-
-def test_the_last_parts_are_those_of_the_newest_run_of_this_experiment_that_finished_the_stage(tmp_path):
+def test_the_last_parts_are_those_with_which_the_stage_was_last_done_for_the_experiment(tmp_path):
     store = Store(tmp_path)
     assert store.last_parts("train", "cnn/lenet5") is None
     for epochs in (3, 4):
-        parts = {**PARTS, "config": {"epochs": epochs}}
-        record_run(store, f"cnn-lenet5-{epochs:010d}", "cnn/lenet5", fill(store, parts=parts).key)
+        store.note_last("train", fill(store, parts={**PARTS, "config": {"epochs": epochs}}).key, "cnn/lenet5")
     assert store.last_parts("train", "cnn/lenet5")["config"] == {"epochs": 4}
-    record_run(store, "cnn-lenet5-0000000099", "cnn/lenet5", "a key that never finished")
-    assert store.last_parts("train", "cnn/lenet5")["config"] == {"epochs": 4}
-    record_run(store, "cnn-lenet5-wide-0000000001", "cnn/lenet5-wide", digest({**PARTS, "config": {"epochs": 3}}))
+    store.note_last("train", digest({**PARTS, "config": {"epochs": 3}}), "cnn/lenet5-wide")
     assert store.last_parts("train", "cnn/lenet5")["config"] == {"epochs": 4}
     assert store.last_parts("evaluate", "cnn/lenet5") is None
+    shutil.rmtree(tmp_path / "stages")  # as gc may
+    assert store.last_parts("train", "cnn/lenet5") is None

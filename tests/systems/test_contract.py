@@ -189,7 +189,7 @@ def test_the_pipeline_runs_to_its_report(small, experiment, tmp_path):
     spec = replace(system.spec, check=lenient, upstream={})
     store = Store(tmp_path / "store")
     said: list[str] = []
-    with PipelineRun(ROOT, spec, "modelyard run", store, said.append, lambda stage, directory: nullcontext()) as run:
+    with PipelineRun(ROOT, spec, [], "modelyard run", store, said.append, lambda stage, directory: nullcontext()) as run:
         run.done["data"] = Manifest("data", "tiny", {}, {"content_sha256": card["content_sha256"]}, system.data, {}, 0.0, "")
         for stage in ("check", "train", "evaluate", "report"):
             assert run.stage(stage).status == "ran"

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from components.errors import UserError
+from components.errors import RunError, UserError
+from components.files import write_json
+from components.ownership import Ownership
 from components.training.checkpoint import Checkpoints, load_weights, verify
 from components.training.plain_state import load_state
 from components.training.pointer import resolve_pointer
@@ -107,28 +109,51 @@ def test_weights_saved_by_others_through_ddp_and_compile_are_read(tmp_path, pref
 
 
 @pytest.mark.parametrize("best", [True, False])
-def test_killed_at_any_step_of_saving_both_pointers_name_whole_checkpoints_and_the_run_goes_on(tmp_path, best):
-    """`last` is the old one or the new; where it is the old one, saving the same step again (as a resumed run does) ends well."""
-
-    def old_then_new(n: int) -> None:
-        save(Checkpoints(tmp_path / str(n)), 3, best=best)
-
+def test_killed_at_any_step_of_saving_the_run_goes_on_from_what_was_saved_whole(tmp_path, best):
+    """Adopted where the directory is there and a pointer is not: step 3 is never made again once it is saved, and `best` never stays behind."""
     for n in range(1, 80):
         save(Checkpoints(tmp_path / str(n)), 1, best=True)
         save(Checkpoints(tmp_path / str(n)), 2, best=False)
     seen = set()
-    for n in crashes(old_then_new):
+    for n in crashes(lambda n: save(Checkpoints(tmp_path / str(n)), 3, best=best) and None):
         checkpoints = Checkpoints(tmp_path / str(n))
-        last, found_best = pointers(checkpoints)
-        seen.add((last, found_best))
-        # A resumed run that starts from step 3 will not save it again: then `best` must be right already.
-        assert (last, found_best) in ({(2, 1), (2, 3), (3, 3)} if best else {(2, 1), (3, 1)})
-        if last == 2:
+        before = pointers(checkpoints)
+        newest = checkpoints.newest()
+        checkpoints.adopt(newest)
+        seen.add((before[0], stands_for(newest)))
+        if stands_for(newest) == 2:
+            assert before == pointers(checkpoints) == (2, 1)
             save(checkpoints, 3, best=best)
+        assert pointers(checkpoints) == (3, 3 if best else 1)
         save(checkpoints, 4, best=False)
         assert pointers(checkpoints) == (4, 3 if best else 1)
         assert directories(checkpoints) == {"step_00000004", "step_00000003" if best else "step_00000001"}
-    assert {(2, 1), (3, 3 if best else 1)} <= seen
+    assert seen == {(2, 2), (2, 3), (3, 3)}
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 1, best=True)
+    flip(save(checkpoints, 2, best=False) / "model.safetensors")
+    assert stands_for(checkpoints.newest()) == 1
+    assert "model.safetensors is not what was saved" in caplog.text and "earlier checkpoint" in caplog.text
+    flip(tmp_path / "step_00000001" / "state.safetensors")
+    with pytest.raises(UserError, match="is not what was saved"):  # none is whole: to begin anew is for a person to decide
+        checkpoints.newest()
+
+
+def test_an_attempt_that_another_has_taken_over_from_saves_nothing(tmp_path):
+    lease = tmp_path / "lease.json"
+    write_json(lease, {"token": "first"})
+    checkpoints = Checkpoints(tmp_path / "checkpoints", owner=Ownership(lease, "first"))
+    save(checkpoints, 1, best=True)
+    write_json(lease, {"token": "second"})
+    with pytest.raises(RunError, match=r"another attempt's \(second\)"):
+        save(checkpoints, 2, best=True)
+    lease.unlink()
+    with pytest.raises(RunError, match="nobody's any more"):
+        save(checkpoints, 3, best=True)
+    assert directories(checkpoints) == {"step_00000001"} and pointers(checkpoints) == (1, 1)
 
 
 def flip(path: Path) -> None:

@@ -129,12 +129,25 @@ def test_early_stopping_remembers_how_long_it_has_waited(group, plain, data, tmp
     assert resumed["summary"]["stopped"].startswith("no better") and resumed["summary"]["epochs"] == 3
 
 
-def test_a_checkpoint_with_a_flipped_byte_is_refused(group, plain, data, tmp_path):
-    group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.linear, 15)
-    path = Checkpoints(tmp_path / "checkpoints").path("latest") / "state.safetensors"
+def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def test_after_a_flipped_byte_the_run_goes_on_from_the_checkpoint_before_and_ends_the_same(group, plain, data, tmp_path, whole):
+    folder, (uninterrupted,) = whole["classifier", 1]
+    group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.dropout, 15)
+    flip(tmp_path / "checkpoints" / "step_00000014" / "state.safetensors")
+    (resumed,) = group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.dropout)
+    assert [r["step"] for r in resumed["journal"] if r.get("name") == "start"][1] < 14
+    assert figures(resumed) == figures(uninterrupted) and weights(tmp_path, "latest") == weights(folder, "latest")
+
+
+def test_where_every_checkpoint_is_damaged_nothing_is_begun_anew(group, plain, data, tmp_path):
+    group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.linear, 15)
+    for state in (tmp_path / "checkpoints").glob("step_*/state.safetensors"):
+        flip(state)
     with pytest.raises(UserError, match=r"state\.safetensors is not what was saved"):
         group.run(1, train, plain(*OPTIONS), data, tmp_path, systems.linear)
     assert journal.read(tmp_path / "metrics.jsonl")[-1]["step"] == 12  # the refused run has written nothing

@@ -1,0 +1,84 @@
+"""What a run writes down of where it came from: git, versions, the machine, the data's version by DVC."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import socket
+import subprocess
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.data.params import PREPARED, RAW
+
+# What makes a run, and all that is ever copied of a checkout.
+CODE = (
+    "components",
+    "flows",
+    "conf",
+    "dvc.yaml",
+    "dvc.lock",
+    "params.yaml",
+    "pyproject.toml",
+    "constraints.txt",
+)
+_PACKAGES = ("ray", "prefect", "dvc", "hydra-core", "wandb")
+
+
+def git_state(root: Path) -> dict[str, Any]:
+    """Return `{commit, dirty}` of the project, nulls outside a git checkout."""
+    commit = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain")
+    return {"commit": None if commit is None else commit.decode().strip(), "dirty": None if status is None else bool(status.strip())}
+
+
+def uncommitted(root: Path) -> bytes:
+    """Return what the project's code differs by from its commit, new files included, as a patch for `git apply`; empty where it does not."""
+    with tempfile.TemporaryDirectory() as scratch:
+        index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+        paths = [p for p in CODE if (root / p).exists()]
+        if _git(root, "read-tree", "HEAD", **index) is None or _git(root, "add", "--all", "--", *paths, **index) is None:
+            return b""
+        return _git(root, "diff", "--cached", "--binary", "HEAD", "--", *paths, **index) or b""
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the systems that carry a run out and change no number of it."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "system": platform.platform(), "cpus": os.cpu_count()}
+
+
+def dvc_version(root: Path, key: str) -> dict[str, Any]:
+    """Return the checksums by which DVC knows the raw and the prepared files of a data set: `{raw, prepared}`, null where dvc.lock has none."""
+    try:
+        stages = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        stages = {}
+    outs = {out["path"]: out.get("md5") for name in (f"fetch@{key}", f"prepare@{key}") for out in stages.get(name, {}).get("outs", [])}
+    return {"raw": outs.get((RAW / key).as_posix()), "prepared": outs.get((PREPARED / key).as_posix())}
+
+
+def _git(root: Path, *arguments: str, **environment: str) -> bytes | None:
+    """The output of a git command; None where git or the checkout is absent."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True, env={**os.environ, **environment}).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
