@@ -2,7 +2,7 @@
 
 An attempt is one process. It is alive when it is on this machine and runs, or elsewhere and its file still changes, watched by our own clock:
 no two clocks are compared, so none that is set back does harm. What a dead attempt has left running on this machine is ended before its place
-is taken; what it has left on another finds our token in the file and stops (components/ownership.py).
+is taken; what it has left on another finds our token in the file and stops (components/training/ownership.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from components.files import digest, read_json, write_json
-from components.ownership import Ownership
+from components.training.ownership import Ownership
 from flows.exclusive import exclusive, replace_json
 from flows.processes import MARK, end_marked, start_ticks
 

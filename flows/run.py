@@ -63,6 +63,7 @@ class PipelineRun:
     done: dict[str, Manifest] = field(default_factory=dict)
     results: dict[str, StageResult] = field(default_factory=dict)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    _checkout: dict[str, Any] = field(default_factory=dict)
     _workers: Workers | None = None
     _tracker: Tracker | None = None
 
@@ -195,7 +196,7 @@ class PipelineRun:
 
     def _origin(self, key: str) -> dict[str, Any]:
         """What a checkpoint's meta.json says about where it comes from."""
-        git, code = record.git_state(self.root), stages.code_digest(self.spec)
+        git, code = self._code()["git"], stages.code_digest(self.spec)
         return {"run_id": self.run_id, "stage": key, "tracking_id": digest(key), "git": git, "code": code}
 
     def _evaluate(self, partial: Partial) -> None:
@@ -283,7 +284,7 @@ class PipelineRun:
             "command": self.command,
             "overrides": self.overrides,
             "started": self.started,
-            "git": record.git_state(self.root),
+            **self._code(),
             "environment": {**stages.environment(), **record.versions()},
             "machine": record.machine(),
             "spec": to_plain(self.spec),
@@ -317,17 +318,22 @@ class PipelineRun:
         if before.get("status") == "finished" and {name: told["key"] for name, told in before["stages"].items()} == keys:
             return  # nothing happened that is not written down
         account = self.account(status)
-        account["patch_sha256"] = self._write_patch() if account["git"]["dirty"] else None
         self.store.write(self.directory / "run.json", account)
         if status == "finished":
             told = ("run_id", "experiment", "spec_sha256", "git", "patch_sha256", "environment", "data", "checkpoint_sha256", "metrics")
             self.store.ledger.append("run", {name: account[name] for name in told} | {"stages": keys})
 
-    def _write_patch(self) -> str:
-        patch = record.uncommitted(self.root)
-        with atomic_path(self.directory / "uncommitted.patch") as path:
-            path.write_bytes(patch)
-        return record.sha256(patch)
+    def _code(self) -> dict[str, Any]:
+        """The checkout's state, looked at once; what no commit holds of it is kept beside run.json."""
+        if not self._checkout:
+            git, patch = record.git_state(self.root), None
+            if git["dirty"]:
+                changes = record.uncommitted(self.root)
+                patch = record.sha256(changes)
+                with atomic_path(self.directory / "uncommitted.patch") as path:
+                    path.write_bytes(changes)
+            self._checkout = {"git": git, "patch_sha256": patch}
+        return self._checkout
 
     def _note_decisions(self) -> None:
         """Write down what was decided in this attempt, for `modelyard why`."""

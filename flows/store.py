@@ -19,7 +19,7 @@ from typing import Any
 
 from components.errors import UserError
 from components.files import digest, read_json, sha256_file, write_json
-from components.ownership import Ownership
+from components.training.ownership import Ownership
 from flows.exclusive import exclusive, replace_json
 from flows.lease import Lease, remove_dead
 from flows.ledger import Ledger

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from components.errors import RunError, UserError
 from components.files import read_json, sha256_file, write_json, write_text
-from components.ownership import Ownership
+from components.training.ownership import Ownership
 from components.training.plain_state import save_state
 from components.training.strategy import load_model_state
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from components.files import write_json
-from components.ownership import Ownership
 from components.spec.parse import parse_spec
 from components.training.allocator import keep_freed_memory
 from components.training.checkpoint import Checkpoints
 from components.training.determinism import deterministic
 from components.training.gradient import fit
+from components.training.ownership import Ownership
 from components.training.place import Place
 from components.training.procedure import carry_out
 from components.training.session import Session, gather
@@ -27,7 +27,7 @@ def train(session: Session, config: dict[str, Any]) -> dict[str, Any]:
     Args:
         session: this worker's place in the group.
         config: `spec` (plain), `data` (prepared directory), `directory`; `origin` (plain data for the checkpoints' meta.json) and
-            `upstream` {name: checkpoint directory}, if any; `owner` (components/ownership.py) where another attempt may take over.
+            `upstream` {name: checkpoint directory}, if any; `owner` (components/training/ownership.py) where another attempt may take over.
 
     Returns:
         The summary, on every rank; `checkpoint` is the one to use, relative to the directory.

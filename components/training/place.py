@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from components.ownership import Ownership
 from components.training import journal
 from components.training.checkpoint import Checkpoints
+from components.training.ownership import Ownership
 from components.training.session import Session
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from components.errors import RunError, UserError
 from components.files import write_json
-from components.ownership import Ownership
 from components.training.checkpoint import Checkpoints, load_weights, verify
+from components.training.ownership import Ownership
 from components.training.plain_state import load_state
 from components.training.pointer import resolve_pointer
 from components.training.strategy import model_state
