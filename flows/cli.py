@@ -1,11 +1,11 @@
-"""The command line. Imports stay inside functions: an unchanged `modelyard run` must answer before torch, Ray or Prefect is imported."""
+"""The command line: one parser for all commands (flows/commands), and what becomes of their errors and of Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from components.errors import RunError, UserError
 
+COMMANDS = ("run", "plan", "doctor", "find", "repeat", "list")
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended
 _EPILOG = """\
 examples:
@@ -71,119 +72,18 @@ def _press_again(lost: Any) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="modelyard",
-        description="Take a data version and a configuration to a trained, evaluated and reported model.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    shape: Any = {"epilog": _EPILOG, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    about = "Take a data version and a configuration to a trained, evaluated and reported model."
+    parser = argparse.ArgumentParser(prog="modelyard", description=about, **shape)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, function, text in (
-        ("run", _run, "run the pipeline: data, check, train, evaluate, report; what is unchanged is reused"),
-        ("plan", _plan, "show what would run and why, steps, parameters, learning rates, disk; runs nothing"),
-        ("doctor", _doctor, "check a system before it is trained; exit code 1 when a check failed"),
-        ("find", _find, "find the learning rate (lr) or the batch size (batch); changes nothing"),
-        ("repeat", _repeat, "run once for each value of a key and tell mean and deviation of what was measured"),
-        ("list", _list, "the catalogue: what can be trained, from which item, and the best result in this store"),
-    ):
-        command = commands.add_parser(name, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in COMMANDS:
+        module = importlib.import_module(f"flows.commands.{name}")
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP, **shape)
         command.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout; everything else goes to stderr")
-        if name == "find":
-            command.add_argument("what", choices=("lr", "batch"), help="what to find")
-        if name == "repeat":
-            command.add_argument("--over", required=True, metavar="KEY=VALUES", help="such as seed=0..9 or data.prepare.fold=0,3,5")
-        if name != "list":
-            command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=value or dotted.key=value")
-        command.set_defaults(command=function)
+        if hasattr(module, "arguments"):
+            module.arguments(command)
+        command.set_defaults(command=module.execute)
     return parser
-
-
-def _run(options: argparse.Namespace) -> int:
-    from flows.open import open_run
-    from flows.progress import terminal
-
-    show = terminal(json=options.json)
-    run = open_run(options.overrides, f"modelyard run {shlex.join(options.overrides)}".strip(), show.line, show.follow)
-    if not run.reuse_all():
-        with run:
-            run.warm_if_local()
-            _through_prefect(run, options.overrides)
-    result = run.result()
-    if options.json:
-        print(json.dumps(result), flush=True)
-    else:
-        _print_result(result)
-    return 0
-
-
-def _through_prefect(run: Any, overrides: list[str]) -> None:
-    from flows.adapters.prefect import drain, server, set_environment
-
-    set_environment()
-    with server() as ready:
-        from flows.pipeline import define
-
-        ready()
-        try:
-            define(run)(overrides=overrides)
-        finally:
-            drain()
-
-
-def _print_result(result: dict[str, Any]) -> None:
-    print(f"\nrun {result['run_id']}")
-    for name, stage in result["stages"].items():
-        print(f"  {name:<9} {stage['status']:<7} {stage['seconds']:7.1f} s  {os.path.relpath(stage['directory'])}")
-    for split, found in result["metrics"].items():
-        print(f"  {split:<11}" + ", ".join(f"{name} {value:.4f}" for name, value in list(found.items())[:6]))
-    for e in result["expectations"]:
-        bound = f">= {e['minimum']}" if e["minimum"] is not None else f"<= {e['maximum']}"
-        print(f"  expected {e['metric']} {bound}: {'met' if e['met'] else 'MISSED'}")
-    print(f"  report: {result['report']}")
-
-
-def _plan(options: argparse.Namespace) -> int:
-    from flows.plan import plan, plan_text
-
-    found = plan(options.overrides)
-    print(json.dumps(found) if options.json else plan_text(found), flush=True)
-    return 0
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from flows.examine import doctor_text, examine
-    from flows.progress import terminal
-
-    result = examine("doctor", options.overrides, terminal(json=options.json).line)
-    print(json.dumps(result) if options.json else doctor_text(result), flush=True)
-    return 1 if result["failed"] else 0
-
-
-def _find(options: argparse.Namespace) -> int:
-    from flows.examine import examine, found_text
-    from flows.progress import terminal
-
-    function = {"lr": "find_learning_rate", "batch": "find_batch_size"}[options.what]
-    result = examine(function, options.overrides, terminal(json=options.json).line)
-    print(json.dumps(result) if options.json else found_text(result), flush=True)
-    return 0
-
-
-def _repeat(options: argparse.Namespace) -> int:
-    from flows.progress import terminal
-    from flows.repeat import repeat, repeat_text
-
-    result = repeat(options.overrides, options.over, terminal(json=options.json).line)
-    print(json.dumps(result) if options.json else repeat_text(result), flush=True)
-    return 0
-
-
-def _list(options: argparse.Namespace) -> int:
-    from flows.catalogue import catalogue, catalogue_text
-
-    rows = catalogue()
-    print(json.dumps({"experiments": rows}) if options.json else catalogue_text(rows), flush=True)
-    return 0
 
 
 def entry() -> NoReturn:
