@@ -58,9 +58,17 @@ class Ledger:
             replace_json(self._head, {"number": entry.number, "sha256": entry.sha256})
         return entry
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield the entries in order, lines that are none left out (`complaints` names them)."""
-        for _, entry in self._lines():
+    def size(self) -> int:
+        """Return the length in bytes of all whole entries: what is appended from now on lies after it."""
+        return self._tail()[0]
+
+    def entries(self, offset: int = 0) -> Iterator[Entry]:
+        """Yield the entries in order, lines that are none left out (`complaints` names them).
+
+        Args:
+            offset: a former `size()`, to look at newer entries only.
+        """
+        for _, entry in self._lines(offset):
             if entry is not None:
                 yield entry
 
@@ -88,10 +96,11 @@ class Ledger:
             found.append("ledger.head is missing: whether lines were cut off the end cannot be told")
         return found
 
-    def _lines(self) -> Iterator[tuple[int, Entry | None]]:
+    def _lines(self, offset: int = 0) -> Iterator[tuple[int, Entry | None]]:
         if not self.path.is_file():
             return
         with open(self.path, "rb") as stream:
+            stream.seek(offset)
             for number, line in enumerate(stream, start=1):
                 if line.endswith(b"\n"):  # else it is being written, or was when its writer was killed
                     yield number, _entry(line)
@@ -103,16 +112,9 @@ class Ledger:
         return max(known, default=None)
 
     def _last_line(self) -> tuple[int, str] | None:
-        if not self.path.is_file() or self.path.stat().st_size == 0:
-            return None
-        with open(self.path, "rb+") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - _TAIL_BYTES))
-            tail = stream.read()
-            whole = tail.rfind(b"\n") + 1
-            if whole < len(tail):  # a writer was killed in the middle of a line: nobody was told that it had been written
-                stream.truncate(size - len(tail) + whole)
-            lines = tail[:whole].splitlines()
+        size, lines = self._tail()
+        if self.path.is_file() and size < self.path.stat().st_size:  # a writer was killed in the middle of a line: nobody was told of it
+            os.truncate(self.path, size)
         if not lines:
             return None
         entry = _entry(lines[-1])
@@ -124,6 +126,17 @@ class Ledger:
                 mend="restore the file from a copy, or move it aside: `modelyard verify` tells what else was changed",
             )
         return entry.number, entry.sha256
+
+    def _tail(self) -> tuple[int, list[bytes]]:
+        """The length of all whole lines, and the last of them."""
+        if not self.path.is_file():
+            return 0, []
+        with open(self.path, "rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - _TAIL_BYTES))
+            tail = stream.read()
+        whole = tail.rfind(b"\n") + 1
+        return size - len(tail) + whole, tail[:whole].splitlines()
 
     def _read_head(self) -> tuple[int, str] | None:
         try:

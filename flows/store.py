@@ -26,7 +26,7 @@ from flows.ledger import Ledger
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-RECORDED = "ledger.json"  # beside the manifest: the number of the ledger's entry, once there is one
+RECORDED = "ledger.json"  # beside the manifest: where the ledger's entry will be, then its number
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,19 @@ class Store:
         """
         folder = self.root / "stages" / manifest.stage / manifest.key
         remove_dead(self.lease(manifest.stage, manifest.key))
-        if (folder / RECORDED).exists():
+        if _recorded(folder).get("number"):
             return
         with exclusive(self.root / ".enter.lock"):
-            if (folder / RECORDED).exists():
+            begun = _recorded(folder)
+            if begun.get("number"):
                 return
             sha256 = sha256_file(folder / MANIFEST)
-            entry = next((e for e in self.ledger.entries() if e.kind == "stage" and e.body.get("manifest_sha256") == sha256), None)
+            entry = None
+            if "offset" in begun:  # somebody was killed in here: the entry is written, after that place, or it is not
+                after = self.ledger.entries(begun["offset"])
+                entry = next((e for e in after if e.kind == "stage" and e.body.get("manifest_sha256") == sha256), None)
             if entry is None:
+                replace_json(folder / RECORDED, {"offset": self.ledger.size()})
                 body = {"stage": manifest.stage, "key": manifest.key, "manifest_sha256": sha256, "seconds": manifest.seconds, **context}
                 entry = self.ledger.append("stage", body)
             replace_json(folder / RECORDED, {"number": entry.number, "sha256": entry.sha256})
@@ -193,6 +198,14 @@ class Store:
         _put_aside(final)
         write_json(partial.directory / MANIFEST, plain)
         os.replace(partial.directory, final)
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = read_json(folder / RECORDED)
+    except (OSError, ValueError):
+        return {}
+    return told
 
 
 def _put_aside(final: Path) -> None:
