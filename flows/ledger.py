@@ -133,10 +133,14 @@ class Ledger:
             return 0, []
         with open(self.path, "rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - _TAIL_BYTES))
-            tail = stream.read()
-        whole = tail.rfind(b"\n") + 1
-        return size - len(tail) + whole, tail[:whole].splitlines()
+            span = min(_TAIL_BYTES, size)
+            while True:
+                stream.seek(size - span)
+                tail = stream.read(span)
+                whole = tail.rfind(b"\n") + 1
+                if span == size or tail.count(b"\n") > 1:  # the last line begins in it
+                    return size - span + whole, tail[:whole].splitlines()
+                span = min(2 * span, size)
 
     def _read_head(self) -> tuple[int, str] | None:
         try:

@@ -130,3 +130,11 @@ for i in range(25):
     writers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
     assert [w.wait(60) for w in writers] == [0] * 4
     assert [e.number for e in Ledger(tmp_path).entries()] == list(range(1, 101)) and Ledger(tmp_path).complaints() == []
+
+
+def test_an_entry_longer_than_what_is_read_at_first_is_followed(ledger):
+    ledger.append("note", {"text": "x" * 200_000})
+    with open(ledger.path, "a") as stream:
+        stream.write("torn" * 100_000)
+    assert ledger.append("note", {}).number == 7 and ledger.complaints() == []
+    assert [e.number for e in ledger.entries()] == [1, 2, 3, 4, 5, 6, 7]
