@@ -69,14 +69,26 @@ def start_ticks(pid: int) -> int | None:
 def marked(token: str) -> list[psutil.Process]:
     """Return the processes of this machine that an attempt started, this one and those above it left out."""
     own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    return [process for process in carrying(MARK, token) if process.pid not in own]
+
+
+def carrying(name: str, value: str) -> list[psutil.Process]:
+    """Return the running processes of this machine that were started with a variable of this value in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid not in own and process.environ().get(MARK) == token and process.status() != psutil.STATUS_ZOMBIE:
+            if _carries(process, name, value) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except psutil.Error:
+        except (psutil.Error, OSError):
             continue
     return found
+
+
+def _carries(process: psutil.Process, name: str, value: str) -> bool:
+    """Look at the raw block: Ray's workers set their titles, which leaves holes in it, and psutil reads as far as the first."""
+    if not Path("/proc/self/environ").exists():
+        return process.environ().get(name) == value
+    return f"{name}={value}".encode() in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
 
 
 def end_marked(token: str) -> None:

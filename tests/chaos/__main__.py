@@ -1,0 +1,32 @@
+"""`python -m tests.chaos [WORDS ...]`: plays the matrix, or the cells whose names hold all the words, and prints a line for each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.chaos.matrix import CELLS
+from tests.chaos.play import play_all
+
+
+def main() -> int:
+    """Play the cells; 1 when one of them failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="cells whose names hold all of these")
+    parser.add_argument("--at-a-time", type=int, default=2)
+    chosen = parser.parse_args()
+    cells = [c for c in CELLS if all(word in c.name.split() for word in chosen.words)]
+    started, failed = time.monotonic(), 0
+    print(f"{'cell':<34} {'first':>7} {'seconds':>8} {'then':>5} {'seconds':>8}  verdict", flush=True)
+    for outcome in play_all(cells, chosen.at_a_time):
+        failed += bool(outcome.complaints)
+        one, two = outcome.first, outcome.second
+        verdict = "; ".join(outcome.complaints) or "ok"
+        print(f"{outcome.cell.name:<34} {one.code!s:>7} {one.seconds:>8.1f} {two.code!s:>5} {two.seconds:>8.1f}  {verdict}", flush=True)
+    print(f"{len(cells)} cells, {failed} failed, {time.monotonic() - started:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
