@@ -18,12 +18,12 @@ def main() -> int:
     chosen = parser.parse_args()
     cells = [c for c in CELLS if all(word in c.name.split() for word in chosen.words)]
     started, failed = time.monotonic(), 0
-    print(f"{'cell':<34} {'first':>7} {'seconds':>8} {'then':>5} {'seconds':>8}  verdict", flush=True)
+    print(f"{'cell':<36} {'first':>7} {'seconds':>8} {'then':>5} {'seconds':>8}  verdict", flush=True)
     for outcome in play_all(cells, chosen.at_a_time):
         failed += bool(outcome.complaints)
         one, two = outcome.first, outcome.second
         verdict = "; ".join(outcome.complaints) or "ok"
-        print(f"{outcome.cell.name:<34} {one.code!s:>7} {one.seconds:>8.1f} {two.code!s:>5} {two.seconds:>8.1f}  {verdict}", flush=True)
+        print(f"{outcome.cell.name:<36} {one.code!s:>7} {one.seconds:>8.1f} {two.code!s:>5} {two.seconds:>8.1f}  {verdict}", flush=True)
     print(f"{len(cells)} cells, {failed} failed, {time.monotonic() - started:.0f} s")
     return 1 if failed else 0
 

@@ -18,19 +18,26 @@ from tests.conftest import Workspace, copy_project
 INJECT = Path(__file__).with_name("inject")
 _KEPT = ("store", "data", ".dvc", ".dvc-site", "dvc.lock", "params.yaml")  # what a run leaves in the project's folder
 _STAGES = """
-import shutil, sys
+import sys
 from pathlib import Path
 from flows.open import open_run
 from flows.stages import STAGES
-beginnings, overrides = Path(sys.argv[1]), sys.argv[2:]
-with open_run(overrides, "chaos") as run:
+from tests.chaos.arena import keep
+with open_run(sys.argv[2:], "chaos") as run:
     for name in STAGES[:-1]:
         run.stage(name)
-        for kept in %r:
-            copy = shutil.copytree if Path(kept).is_dir() else shutil.copy2
-            (beginnings / name).mkdir(parents=True, exist_ok=True)
-            copy(kept, beginnings / name / kept, **({"ignore": shutil.ignore_patterns("mailboxes"), "symlinks": True} if copy is shutil.copytree else {}))
-""" % (_KEPT,)
+        keep(Path(), Path(sys.argv[1]) / name)
+"""
+
+
+def keep(root: Path, folder: Path) -> None:
+    """Copy what runs have left in a project's folder; mailboxes are of processes, not of files."""
+    folder.mkdir(parents=True)
+    for name in _KEPT:
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("mailboxes"))
+        else:
+            shutil.copy2(root / name, folder / name)
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,14 @@ class Arena:
 
     Args:
         folder: an absent or empty one, with a short name: Ray's sockets lie in it.
+        prefect_url: of a Prefect server; one for all cells, to save each the start of its own.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, prefect_url: str) -> None:
         self.folder, self.root = folder, folder / "project"
         self.workspace: Workspace = copy_project(self.root, folder / "prefect")
         self.workspace.env |= {"TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": str(folder / "ray"), "PYTHONPATH": str(INJECT)}
+        self.workspace.env |= {"PREFECT_API_URL": prefect_url}
         self.put_back(None)
 
     def put_back(self, beginning: Path | None) -> None:

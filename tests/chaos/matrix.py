@@ -52,7 +52,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return f"{self.stage} {self.point} {self.victim}{'' if self.cluster == INLINE else ' ray'}"
+        return f"{self.stage} {self.point} {self.victim} {'inline' if self.cluster == INLINE else 'ray'}"
 
 
 def _partial(stage: str) -> str:
@@ -128,9 +128,9 @@ CELLS = (
     *_cells("evaluate", "before during after done committed entered", "driver"),
     *_cells("report", "before during after done committed entered", "driver"),
     *_cells("fetch", "during", "driver raylet", RAY),
+    *_cells("train", "half", "driver writer worker raylet group", RAY),
     *_cells("train", "before after done", "driver worker raylet", RAY),
-    *_cells("train", "half unnamed unpointed summary told", "driver writer worker raylet", RAY),
-    *_cells("train", "unpointed", "group", RAY),
+    *_cells("train", "unpointed told", "driver writer worker raylet", RAY),
+    *_cells("evaluate", "during", "driver writer worker raylet", RAY),
     *_cells("evaluate", "before after done", "driver worker raylet", RAY),
-    *_cells("evaluate", "during told", "driver writer worker raylet", RAY),
 )

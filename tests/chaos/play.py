@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from unittest.mock import patch
 
+from flows.adapters.prefect import server
 from tests.chaos.arena import Arena, Attempt
 from tests.chaos.matrix import COMMAND, INLINE, RAY, Cell
 from tests.chaos.verdict import Facts, complaints, finished_stages, leftovers, sound
@@ -67,9 +70,20 @@ def arenas(count: int) -> Iterator[list[Arena]]:
     """Make copies of the project under a folder with a short name, removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     try:
-        yield [Arena(folder / str(number)) for number in range(count)]
+        with prefect_server(folder / "prefect") as url:
+            yield [Arena(folder / str(number), url) for number in range(count)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[str]:
+    """Hold a Prefect server and yield its URL."""
+    with patch.dict(os.environ, {"PREFECT_HOME": str(home)}):
+        os.environ.pop("PREFECT_API_URL", None)
+        with server() as ready:
+            ready()
+            yield os.environ["PREFECT_API_URL"]
 
 
 def play_all(cells: list[Cell], at_a_time: int) -> Iterator[Outcome]:

@@ -51,8 +51,8 @@ def _arm(fault: dict[str, Any]) -> None:
 
 
 def _kill_when_torn(fault: dict[str, Any], path: str) -> None:
-    whole = os.path.getsize(path)
-    while not 0 < os.path.getsize(path) < whole:
+    whole = os.stat(path).st_size
+    while not 0 < os.stat(path).st_size < whole:
         time.sleep(0.0005)
     _kill(fault)
 
