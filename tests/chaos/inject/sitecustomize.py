@@ -21,6 +21,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 _WRITES = os.O_WRONLY | os.O_RDWR
@@ -51,8 +52,8 @@ def _arm(fault: dict[str, Any]) -> None:
 
 
 def _kill_when_torn(fault: dict[str, Any], path: str) -> None:
-    whole = os.stat(path).st_size
-    while not 0 < os.stat(path).st_size < whole:
+    whole = Path(path).stat().st_size
+    while not 0 < Path(path).stat().st_size < whole:
         time.sleep(0.0005)
     _kill(fault)
 
