@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test install lint clean
+.PHONY: demo test chaos install lint clean
 
 demo: install
 	$(BIN)/modelyard run
@@ -11,6 +11,10 @@ demo: install
 # Two processes, a file's tests in one of them: half of the suite waits for Ray, Prefect and DVC to start.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# kill -9 at every step of every stage, on whoever works there: some hundred cells, an hour or two. `python -m tests.chaos train ray` plays a part.
+chaos: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -92,11 +92,16 @@ def _carries(process: psutil.Process, name: str, value: str) -> bool:
 
 
 def end_marked(token: str) -> None:
-    """End every process that a dead attempt has left on this machine, and those that they start meanwhile."""
-    while left := marked(token):
+    """End every process that a dead attempt has left on this machine, and those that they start meanwhile.
+
+    Raises:
+        RunError: one does not end.
+    """
+    deadline = time.monotonic() + _KILL_SECONDS
+    while left := marked(token):  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
+        if time.monotonic() > deadline:
+            raise RunError(f"processes of a dead attempt cannot be ended: {[p.pid for p in left]}; end them, then run the same command again")
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        _, alive = psutil.wait_procs(left, timeout=_KILL_SECONDS)
-        if alive:
-            raise RunError(f"processes of a dead attempt cannot be ended: {[p.pid for p in alive]}; end them, then run the same command again")
+        time.sleep(_POLL_SECONDS)

@@ -315,13 +315,13 @@ class PipelineRun:
         self._note_decisions()
         keys = {name: result.key for name, result in self.results.items()}
         before = self._told()
-        if before.get("status") == "finished" and {name: told["key"] for name, told in before["stages"].items()} == keys:
-            return  # nothing happened that is not written down
-        account = self.account(status)
-        self.store.write(self.directory / "run.json", account)
-        if status == "finished":
+        finished = before.get("status") == "finished" and {name: told["key"] for name, told in before["stages"].items()} == keys
+        account = before if finished else self.account(status)
+        if not finished:
+            self.store.write(self.directory / "run.json", account)
+        if account["status"] == "finished":  # written down before, perhaps by an attempt that was killed before it could enter it
             told = ("run_id", "experiment", "spec_sha256", "git", "patch_sha256", "environment", "data", "checkpoint_sha256", "metrics")
-            self.store.ledger.append("run", {name: account[name] for name in told} | {"stages": keys})
+            self.store.enter_run(self.directory, {name: account[name] for name in told} | {"stages": keys})
 
     def _code(self) -> dict[str, Any]:
         """The checkout's state, looked at once; what no commit holds of it is kept beside run.json."""

@@ -104,7 +104,11 @@ _STEPS = {
         "during": Step("open", _partial("evaluate") + r"/\.tmp-\w+-metrics\.json$"),
         "told": Step("open", r"/mailboxes/\w+/job_\d+\.done$"),
     },
-    "report": _stage_steps("report") | {"during": Step("open", _partial("report") + r"/\.tmp-\w+-report\.html$")},
+    "report": _stage_steps("report")
+    | {
+        "recorded": Step("open", r"/ledger\.jsonl$", skip=2),  # the run's own entry, after the stage's two opens
+        "during": Step("open", _partial("report") + r"/\.tmp-\w+-report\.html$"),
+    },
 }
 _BEGUN = {"fetch": "", "prepare": "", "data": "", "check": "data", "train": "check", "evaluate": "train", "report": "evaluate"}
 
@@ -126,7 +130,7 @@ CELLS = (
     *_cells("train", "before half unnamed unpointed best deleting summary after done committed entered", "driver"),
     *_cells("train", "unnamed", "tracker"),
     *_cells("evaluate", "before during after done committed entered", "driver"),
-    *_cells("report", "before during after done committed entered", "driver"),
+    *_cells("report", "before during after done committed entered recorded", "driver"),
     *_cells("fetch", "during", "driver raylet", RAY),
     *_cells("train", "half", "driver writer worker raylet group", RAY),
     *_cells("train", "before after done", "driver worker raylet", RAY),

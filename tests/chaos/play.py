@@ -16,7 +16,7 @@ from unittest.mock import patch
 from flows.adapters.prefect import server
 from tests.chaos.arena import Arena, Attempt
 from tests.chaos.matrix import COMMAND, INLINE, RAY, Cell
-from tests.chaos.verdict import Facts, complaints, finished_stages, leftovers, sound
+from tests.chaos.verdict import Facts, complaints, finished_stages, sound
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class Reference:
     """An undisturbed run of the command on one kind of cluster, and where cells may begin."""
 
     facts: Facts
-    usual: set[str]  # files that it leaves where a cell is searched for some
     beginnings: Path
 
 
@@ -44,9 +43,8 @@ def reference(arena: Arena, cluster: str, beginnings: Path) -> Reference:
     facts = Facts.of(arena.root, ran.result)
     wrong = list(sound(facts))
     assert not wrong, wrong
-    usual = leftovers(arena)
     arena.prepare_beginnings(beginnings, *COMMAND[1:], cluster)
-    return Reference(facts, usual, beginnings)
+    return Reference(facts, beginnings)
 
 
 def play(arena: Arena, cell: Cell, undisturbed: Reference) -> Outcome:
@@ -56,7 +54,7 @@ def play(arena: Arena, cell: Cell, undisturbed: Reference) -> Outcome:
     first = arena.attempt(*command, fault=(cell.step, cell.victim))
     finished = finished_stages(arena.root / "store")
     second = arena.attempt(*command)
-    found = list(complaints(arena, undisturbed.facts, undisturbed.usual, finished, second))
+    found = list(complaints(arena, undisturbed.facts, finished, second))
     if not first.killed:
         found.insert(0, "the fault did not come to pass")
     if first.code is None or second.code is None:

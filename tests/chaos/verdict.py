@@ -16,6 +16,7 @@ from flows.store import MANIFEST, Store
 from tests.chaos.arena import Arena, Attempt
 
 PATIENCE_SECONDS = 5.0  # for what dies with its driver
+_DVC = {"btime", "lock", "rwlock", "rwlock.lock", "modelyard-params.lock", "modelyard-repro.lock"}  # its folder's usual content, and our locks
 _TIMED = re.compile(r"seconds|_per_second|memory|share|mfu")  # figures of the journal that no two runs have in common
 
 
@@ -66,11 +67,11 @@ def sound(facts: Facts) -> Iterator[str]:
         yield f"tracker ids {facts.tracker_ids}"
 
 
-def complaints(arena: Arena, reference: Facts, usual: set[str], finished: set[str], last: Attempt) -> Iterator[str]:
+def complaints(arena: Arena, reference: Facts, finished: set[str], last: Attempt) -> Iterator[str]:
     """Say what differs from the undisturbed run, ran twice, or is left.
 
     Args:
-        usual: `leftovers` of the undisturbed run.
+        reference: of the undisturbed run.
         finished: the stages that were finished before the last attempt.
         last: the last attempt.
     """
@@ -86,11 +87,9 @@ def complaints(arena: Arena, reference: Facts, usual: set[str], finished: set[st
         if again:
             yield f"finished, but ran again: {', '.join(again)}"
         yield from ledger_complaints(arena.root / "store")
-    left = arena.left_running(PATIENCE_SECONDS)
-    if left:
+    if left := arena.left_running(PATIENCE_SECONDS):
         yield f"still running: {left}"
-    files = leftovers(arena) - usual
-    if files:
+    if files := leftovers(arena):
         yield f"left: {', '.join(sorted(files))}"
 
 
@@ -117,12 +116,13 @@ def _whole(store: Path, stage: str, key: str) -> bool:
 
 
 def leftovers(arena: Arena) -> set[str]:
-    """Return what lies where nothing should be left, random parts of names taken out."""
+    """Return what lies where nothing should be left: in the store, among the data, in DVC's folders, where temporary files go."""
     root, store = arena.root, arena.root / "store"
     found = [p for pattern in (".tmp-*", "*.partial", "*.damaged-*") for p in store.rglob(pattern)]
     found += [*store.glob("mailboxes/*"), *store.glob("leases/*.json")]
     found += [p for folder in ("data", ".dvc/cache") for pattern in ("*.tmp", ".tmp-*") for p in (root / folder).rglob(pattern)]
-    found += [*(root / ".dvc" / "tmp").iterdir(), *(arena.folder / "tmp").iterdir()]
+    found += [p for p in (root / ".dvc" / "tmp").iterdir() if p.name not in _DVC]
+    found += [p for p in (arena.folder / "tmp").iterdir() if not p.name.startswith("torchinductor_")]
     rwlock = root / ".dvc" / "tmp" / "rwlock"
     held = {".dvc/tmp/rwlock holds locks"} if rwlock.is_file() and read_json(rwlock) else set()
     return held | {str(p.relative_to(arena.folder)) for p in found}

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from flows.processes import carrying, end_group
+from flows.processes import MARK, carrying, end_group, end_marked
 
 FAMILY = """
 import signal, subprocess, sys, time
@@ -65,3 +65,12 @@ def test_a_process_is_known_by_its_environment_even_where_a_title_has_overwritte
         assert [p.pid for p in carrying("CHAOS_TEST", "found")] == [process.pid]
         assert carrying("CHAOS_TEST", "foun") == []
         process.kill()
+
+
+def test_a_dead_attempts_process_counts_as_ended_though_nobody_reaps_it():
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, MARK: "an attempt"}) as process:
+        started = time.monotonic()
+        end_marked("an attempt")
+        assert time.monotonic() - started < 8  # it would wait 10 s for a process that is there
+        assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+        assert process.wait() == -signal.SIGKILL

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 _WRITES = os.O_WRONLY | os.O_RDWR
-_PATIENCE_SECONDS = 60.0  # for a victim that is still starting
+_PATIENCE_SECONDS = 180.0  # for a victim that is still starting
 
 
 def _arm(fault: dict[str, Any]) -> None:
