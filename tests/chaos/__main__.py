@@ -28,6 +28,8 @@ def main() -> int:
         failed += bool(outcome.complaints)
         one, two = outcome.first, outcome.second
         verdict = "; ".join(outcome.complaints) or "ok"
+        if outcome.complaints:
+            verdict += f"; the first command's last lines: {' / '.join(one.output.splitlines()[-3:])[-600:]}"
         print(f"{outcome.cell.name:<36} {one.code!s:>7} {one.seconds:>8.1f} {two.code!s:>5} {two.seconds:>8.1f}  {verdict}", flush=True)
     print(f"{len(cells)} cells, {failed} failed, {time.monotonic() - started:.0f} s")
     return 1 if failed else 0

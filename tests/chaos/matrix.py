@@ -95,6 +95,7 @@ _STEPS = {
         "unnamed": Step("os.rename", _CHECKPOINT + r" -> .*/step_00000010$"),
         "unpointed": Step("open", _CHECKPOINT + "-latest$", skip=1),
         "best": Step("open", _CHECKPOINT + "-latest$", skip=3),  # `best` says 20 already, `latest` says 15
+        "last": Step("open", _CHECKPOINT + "-best$", skip=1),  # the last checkpoint is there, and is the best; nothing says so yet
         "deleting": Step("os.rmdir", r"/checkpoints/step_00000015$"),
         "summary": Step("open", _partial("train") + r"/\.tmp-\w+-summary\.json$"),
         "told": Step("open", r"/mailboxes/\w+/job_000\.done$"),
@@ -127,7 +128,7 @@ CELLS = (
     *_cells("prepare", "torn", "dvc"),
     *_cells("data", "before after done committed entered", "driver"),
     *_cells("check", "before during after done committed entered", "driver"),
-    *_cells("train", "before half unnamed unpointed best deleting summary after done committed entered", "driver"),
+    *_cells("train", "before half unnamed unpointed best last deleting summary after done committed entered", "driver"),
     *_cells("train", "unnamed", "tracker"),
     *_cells("evaluate", "before during after done committed entered", "driver"),
     *_cells("report", "before during after done committed entered recorded", "driver"),

@@ -83,6 +83,7 @@ def complaints(arena: Arena, reference: Facts, finished: set[str], last: Attempt
         different = [f.name for f in fields(Facts) if getattr(facts, f.name) != getattr(reference, f.name)]
         if different:
             yield f"other than undisturbed: {', '.join(different)}"
+        yield from [f"{now} instead of {then}" for now, then in zip(facts.steps, reference.steps, strict=False) if now != then][:1]
         again = [name for name in finished if last.result["stages"][name]["status"] != "reused"]
         if again:
             yield f"finished, but ran again: {', '.join(again)}"
