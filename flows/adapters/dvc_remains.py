@@ -22,12 +22,15 @@ def mend(root: Path) -> Path:
         The copy, to be removed when DVC has ended by itself.
     """
     lock, kept = root / "dvc.lock", root / ".dvc" / "tmp" / "modelyard-dvc.lock"
-    if kept.is_file() and not _outs(kept) <= _outs(lock):
-        os.replace(kept, lock)
+    nobody_runs = _remove_dead_locks(root / ".dvc" / "tmp" / "rwlock")
+    if kept.is_file():
+        if not _outs(kept) <= _outs(lock):
+            os.replace(kept, lock)
+        for left in (root / ".dvc" / "cache").rglob("*.tmp") if nobody_runs else ():
+            left.unlink(missing_ok=True)
     if lock.is_file():
         with atomic_path(kept) as copy:
             shutil.copyfile(lock, copy)
-    _remove_dead_locks(root / ".dvc" / "tmp" / "rwlock")
     return kept
 
 
@@ -40,11 +43,16 @@ def _outs(lock: Path) -> set[tuple[str, str]]:
         return set()
 
 
-def _remove_dead_locks(path: Path) -> None:
-    """Remove DVC's table of locks when it names no running DVC. DVC fails on a torn one, and takes whoever was given a dead one's pid for it."""
+def _remove_dead_locks(path: Path) -> bool:
+    """Remove DVC's table of locks when it names no running DVC, and return whether that is so.
+
+    DVC fails on a torn table, and takes whoever was given a dead DVC's pid for that DVC.
+    """
     with exclusive(path.with_name("rwlock.lock")):  # DVC's own
-        if path.is_file() and not any(_is_dvc(pid) for pid in _pids(path)):
-            path.unlink()
+        if path.is_file() and any(_is_dvc(pid) for pid in _pids(path)):
+            return False
+        path.unlink(missing_ok=True)
+        return True
 
 
 def _pids(path: Path) -> set[int]:

@@ -35,6 +35,17 @@ def test_a_half_written_lock_is_put_back(root, length):
     assert (root / "dvc.lock").read_text() == kept.read_text() == LOCK
 
 
+def test_what_a_killed_dvc_left_half_cached_goes_and_what_a_running_one_writes_stays(root):
+    half, whole = (root / ".dvc" / "cache" / "files" / "md5" / "cf" / name for name in ("97b7.dir.9MWm.tmp", "97b7.dir"))
+    for path in (half, whole):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    mend(root)
+    assert half.exists()  # nobody was killed: it is somebody's
+    mend(root)  # the copy is still there: DVC did not end by itself
+    assert not half.exists() and whole.exists()
+
+
 def test_a_lock_that_was_written_to_its_end_stays(root):
     mend(root)
     more = {**yaml.safe_load(LOCK)["stages"], "prepare@a": {"cmd": "x", "outs": [{"path": "data/prepared/a", "md5": "1"}]}}

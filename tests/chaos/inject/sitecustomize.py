@@ -44,16 +44,15 @@ def _arm(fault: dict[str, Any]) -> None:
         if left >= 0:
             return
         if fault["torn"]:
-            threading.Thread(target=_kill_when_torn, args=(fault, text), daemon=True).start()
+            threading.Thread(target=_kill_when_torn, args=(fault, text, Path(text).stat().st_size), daemon=True).start()
         else:
             _kill(fault)
 
     sys.addaudithook(hook)
 
 
-def _kill_when_torn(fault: dict[str, Any], path: str) -> None:
-    whole = Path(path).stat().st_size
-    while not 0 < Path(path).stat().st_size < whole:
+def _kill_when_torn(fault: dict[str, Any], path: str, whole_bytes: int) -> None:
+    while not 0 < Path(path).stat().st_size < whole_bytes:
         time.sleep(0.0005)
     _kill(fault)
 
