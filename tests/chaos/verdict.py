@@ -17,7 +17,8 @@ from tests.chaos.arena import Arena, Attempt
 
 PATIENCE_SECONDS = 5.0  # for what dies with its driver
 _DVC = {"btime", "lock", "rwlock", "rwlock.lock", "modelyard-params.lock", "modelyard-repro.lock"}  # its folder's usual content, and our locks
-_TIMED = re.compile(r"seconds|_per_second|memory|share|mfu")  # figures of the journal that no two runs have in common
+# Figures of the journal that no two runs have in common, and those of the watch, which looks at the steps of one process in one epoch.
+_TIMED = re.compile(r"seconds|_per_second|memory|share|mfu|^watch/")
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _kill(fault: dict[str, Any]) -> None:
     except FileExistsError:
         return
     victim = os.getpid() if fault["victim"] is None else _find(fault["victim"], fault["mark"])
-    os.write(token, f"{os.getpid()} kills {victim}: {_command(victim)}\n".encode())
+    os.write(token, f"{os.getpid()} kills {victim}: {_command(victim)[:120]}\n".encode())
     os.close(token)
     os.kill(victim, signal.SIGKILL)
     while _runs(victim):
