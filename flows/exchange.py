@@ -139,7 +139,7 @@ class Exchange:
         for path in [p for p in into.rglob("*") if p.is_file() and p.relative_to(into).as_posix() not in files]:
             path.unlink()
         absent = {n: e for n, e in files.items() if not _holds(into / n, e)}
-        self._remote.receive({f"{folder}/{_object(n, e)}": into / n for n, e in absent.items()})
+        self._remote.receive({into / n: f"{folder}/{_object(n, e)}" for n, e in absent.items()})
         for name, entry in absent.items():
             if not _holds(into / name, entry):
                 (into / name).unlink(missing_ok=True)

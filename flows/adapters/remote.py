@@ -9,7 +9,7 @@ import importlib.util
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from operator import methodcaller
 from pathlib import Path
@@ -25,6 +25,7 @@ _LOGIN = re.compile(r"//[^/@]*:[^/@]*@")  # user:password@, not Azure's containe
 _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|CREDENTIAL|KEY|SAS")
 _EXAMPLE = "protocol://place/prefix, such as s3://bucket/prefix or file:///mnt/share/modelyard"
 _ANSWER_SECONDS = 30.0  # for the first answer; s3fs gives up a port that refuses after 6 s
+_LOCAL = ("file", "local")
 _AT_ONCE = 4  # files on their way together; s3fs holds up to 100 MiB of each in memory
 
 
@@ -74,7 +75,7 @@ class Remote:
         """Write small objects, each whole or not at all."""
 
         def pipe(system: Any) -> None:
-            if self._protocol != "file":
+            if self._protocol not in _LOCAL:
                 system.pipe({self._path(name): content for name, content in objects.items()})
                 return
             for name, content in objects.items():
@@ -85,23 +86,18 @@ class Remote:
 
     def send(self, files: Mapping[str, Path]) -> None:
         """Upload files: object's name -> file. Killed, it may leave an object cut short where the protocol has no whole writes (file)."""
-        for names, paths in self._portions(files):
-            self._ask(methodcaller("put", paths, names))
+        for some in _portions(files.items()):
+            self._ask(methodcaller("put", [str(path) for _, path in some], [self._path(name) for name, _ in some]))
 
-    def receive(self, files: Mapping[str, Path]) -> None:
-        """Download objects: name -> file, whose folder is made."""
-        for path in files.values():
+    def receive(self, files: Mapping[Path, str]) -> None:
+        """Download objects: file, whose folder is made -> object's name. One object may be several files."""
+        for path in files:
             path.parent.mkdir(parents=True, exist_ok=True)
-        for names, paths in self._portions(files):
-            self._ask(methodcaller("get", names, paths))
+        for some in _portions(files.items()):
+            self._ask(methodcaller("get", [self._path(name) for _, name in some], [str(path) for path, _ in some]))
 
     def _path(self, name: str) -> str:
         return f"{self.url}/{name}"
-
-    def _portions(self, files: Mapping[str, Path]) -> Iterator[tuple[list[str], list[str]]]:
-        names, paths = [self._path(name) for name in files], [str(path) for path in files.values()]
-        for i in range(0, len(names), _AT_ONCE):
-            yield names[i : i + _AT_ONCE], paths[i : i + _AT_ONCE]
 
     def _ask(self, question: Callable[[Any], T]) -> T:
         """Put a question to the file system. The first one has a time limit, whatever the package's own patience with a dead host."""
@@ -116,10 +112,17 @@ class Remote:
     def _connect(self) -> Any:
         import fsspec
 
-        system = fsspec.filesystem(self._protocol, skip_instance_cache=True, **({"auto_mkdir": True} if self._protocol == "file" else {}))
-        if self._protocol == "file" and not system.isdir(self.url):
+        local = self._protocol in _LOCAL
+        system = fsspec.filesystem(self._protocol, skip_instance_cache=True, **({"auto_mkdir": True} if local else {}))
+        if local and not system.isdir(self.url):
             raise FileNotFoundError("the folder is not there: is it mounted? If it is new, make it once")
         return system
+
+
+def _portions(pairs: Iterable[T]) -> Iterator[list[T]]:
+    whole = list(pairs)
+    for i in range(0, len(whole), _AT_ONCE):
+        yield whole[i : i + _AT_ONCE]
 
 
 def _first(system: Any, question: Callable[[Any], T]) -> tuple[Any, T]:
@@ -135,11 +138,12 @@ def _in_time(call: Callable[[], T]) -> T:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        return future.result(_ANSWER_SECONDS)
-    except TimeoutError as error:
-        raise TimeoutError(f"no answer within {_ANSWER_SECONDS:.0f} s" if not future.done() else str(error)) from error
+    thread = threading.Thread(target=run, daemon=True)  # nobody waits for it at the end either
+    thread.start()
+    thread.join(_ANSWER_SECONDS)
+    if not future.done():
+        raise TimeoutError(f"no answer within {_ANSWER_SECONDS:.0f} s")
+    return future.result()
 
 
 def _protocol(url: str) -> str:
@@ -152,7 +156,7 @@ def _protocol(url: str) -> str:
             mend="give credentials in the environment (docs/remote.md); the URL is written into every run's record",
         )
     match = _URL.fullmatch(url)
-    if match is None or (match[1] == "file" and not match[2].startswith("/")):
+    if match is None or (match[1] in _LOCAL and not match[2].startswith("/")):
         raise UserError("the remote is no URL", received=f"remote={url}", expected=_EXAMPLE)
     return match[1]
 
