@@ -142,7 +142,7 @@ HARMS = {
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_object_is_named_and_the_stage_runs_and_mends_the_remote(machine, share, harm):
     machine("a").stage()
-    (path,) = [p for p in share.rglob("*.bin")]
+    (path,) = share.rglob("*.bin")
     act, told = HARMS[harm]
     act(path)
     b, c = machine("b"), machine("c")
