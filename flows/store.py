@@ -182,7 +182,7 @@ class Store:
         _put_aside(final)
         write_json(arriving / MANIFEST, plain)
         os.replace(arriving, final)
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)  # what is left of it is nobody's: the stage is there
         return self._load(stage, key)
 
     def _load(self, stage: str, key: str) -> Manifest | None:
