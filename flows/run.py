@@ -116,6 +116,8 @@ class PipelineRun:
                         status = "ran"
                         self.announce(f"{name}: {why}")
                         getattr(self, f"_{name}")(partial)
+                    elif partial.source is not None:
+                        why = f"taken from {partial.source}"
                 found = self.store.find(name, parts)
                 assert found is not None, f"stage {name} did not commit"
         except BaseException:
@@ -127,7 +129,9 @@ class PipelineRun:
         self.done[name] = found
         self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why, changes or [])
         self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
-        self._record("finished" if name == stages.STAGES[-1] else "running")
+        last = name == stages.STAGES[-1]
+        self._record("finished" if last else "running")
+        self._push([found], finished=last)
         return self.results[name]
 
     def reuse_all(self) -> bool:
@@ -143,7 +147,18 @@ class PipelineRun:
             self.results[d.stage] = StageResult("reused", 0.0, str(d.manifest.directory), d.manifest.key, d.why)
             self.store.note_last(d.stage, d.manifest.key, self.spec.experiment)
         self._record("finished")
+        self._push(list(self.done.values()), finished=True)
         return True
+
+    def _push(self, manifests: list[Manifest], *, finished: bool) -> None:
+        """Give the remote what it does not have yet."""
+        exchange = self.store.exchange
+        if exchange is None:
+            return
+        for manifest in manifests:
+            exchange.push(manifest.stage, manifest.key, manifest.source, self.announce)
+        if finished:
+            exchange.finish(self.directory, self.announce)
 
     def _train_upstream(self, name: str, spec: Spec) -> Manifest:
         """Get a run that this one builds on trained, by this run's workers."""

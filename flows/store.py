@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import UserError
 from components.files import digest, read_json, sha256_file, write_json
@@ -23,6 +23,9 @@ from components.training.ownership import Ownership
 from flows.exclusive import exclusive, replace_json
 from flows.lease import Lease, remove_dead
 from flows.ledger import Ledger
+
+if TYPE_CHECKING:
+    from flows.exchange import Exchange
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -48,6 +51,7 @@ class Manifest:
     files: dict[str, FileEntry]
     seconds: float
     created: str
+    source: str | None = None  # the remote that it was taken from
 
 
 @dataclass
@@ -61,10 +65,15 @@ class Partial:
 
 
 class Store:
-    """The stages and runs under one root directory."""
+    """The stages and runs under one root directory.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: the directory.
+        exchange: with a remote, where a stage that is not here may be.
+    """
+
+    def __init__(self, root: Path, exchange: Exchange | None = None) -> None:
+        self.root, self.exchange = root, exchange
         self.ledger = Ledger(root)
 
     def find(self, stage: str, parts: dict[str, Any]) -> Manifest | None:
@@ -77,17 +86,18 @@ class Store:
 
     @contextmanager
     def run(self, stage: str, parts: dict[str, Any], on_wait: Callable[[str], None]) -> Iterator[Partial | Manifest]:
-        """Yield a Partial to fill, committed when the block ends well; or the Manifest when another process finished the stage meanwhile.
+        """Yield a Partial to fill, committed when the block ends well; or the Manifest when another process finished the stage meanwhile,
+        or another machine, whose files the remote holds.
 
         Args:
             stage: name.
             parts: what the key is the hash of.
-            on_wait: called once with a sentence when another process runs the same stage.
+            on_wait: called with a sentence when another process runs the same stage, or when the remote has something to say.
         """
         key = digest(parts)
         final = self.root / "stages" / stage / key
         with Lease(self.lease(stage, key), on_wait) as lease:
-            found = self._load(stage, key) or self._adopt(stage, key)
+            found = self._load(stage, key) or self._adopt(stage, key) or self._pull(stage, key, lease.ownership, on_wait)
             if found is not None:
                 yield found
                 return
@@ -124,7 +134,8 @@ class Store:
                 entry = next((e for e in after if e.kind == "stage" and e.body.get("manifest_sha256") == sha256), None)
             if entry is None:
                 replace_json(folder / RECORDED, {"offset": self.ledger.size()})
-                body = {"stage": manifest.stage, "key": manifest.key, "manifest_sha256": sha256, "seconds": manifest.seconds, **context}
+                source = {} if manifest.source is None else {"from": manifest.source}
+                body = {"stage": manifest.stage, "key": manifest.key, "manifest_sha256": sha256, "seconds": manifest.seconds, **source, **context}
                 entry = self.ledger.append("stage", body)
             replace_json(folder / RECORDED, {"number": entry.number, "sha256": entry.sha256})
 
@@ -157,6 +168,21 @@ class Store:
             return None
         _put_aside(final)
         os.replace(final.with_name(f"{key}.partial"), final)
+        return self._load(stage, key)
+
+    def _pull(self, stage: str, key: str, ownership: Ownership, announce: Callable[[str], None]) -> Manifest | None:
+        """Take a stage from the remote. What an attempt of our own has written so far stays until it is whole."""
+        final = self.root / "stages" / stage / key
+        partial = final.with_name(f"{key}.partial")
+        arriving = partial / ".tmp-pull"  # removed with all that is half-written, should the stage be run after all
+        plain = None if self.exchange is None else self.exchange.pull(stage, key, arriving, announce)
+        if plain is None:
+            return None
+        ownership.require()
+        _put_aside(final)
+        write_json(arriving / MANIFEST, plain)
+        os.replace(arriving, final)
+        shutil.rmtree(partial, ignore_errors=True)  # what is left of it is nobody's: the stage is there
         return self._load(stage, key)
 
     def _load(self, stage: str, key: str) -> Manifest | None:
@@ -226,7 +252,7 @@ def _sweep(directory: Path) -> None:
 def _manifest(stage: str, key: str, folder: Path, plain: dict[str, Any]) -> Manifest:
     files = {name: FileEntry(**entry) for name, entry in plain["files"].items()}
     directory = (folder / plain["directory"]).resolve()
-    return Manifest(stage, key, plain["parts"], plain["outputs"], directory, files, plain["seconds"], plain["created"])
+    return Manifest(stage, key, plain["parts"], plain["outputs"], directory, files, plain["seconds"], plain["created"], plain.get("from"))
 
 
 def _entry(path: Path) -> FileEntry:

@@ -61,6 +61,7 @@ def base():
         ("cluster.start_timeout_seconds=20", set()),
         ("tracking.mode=disabled", set()),
         ("store=/somewhere/else", set()),
+        ("remote=s3://bucket/prefix", set()),
         ("description=other", set()),
     ],
 )
