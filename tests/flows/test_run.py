@@ -122,4 +122,7 @@ def test_plan_says_what_would_run_and_why(workspace, ran):
     actions = {s["stage"]: s["action"] for s in plan["stages"]}
     assert actions == {"data": "reuse", "check": "reuse", "train": "run", "evaluate": "run", "report": "run"}
     assert plan["steps"] == 5 * 20 and plan["parameters"] == 61_706 and plan["training_rows"] == 1258
+    train, trained = plan["stages"][2], ran["stages"]["train"]["seconds"]
+    assert [(change["key"], change["now"]) for change in train["changes"]] == [("config.trainer.duration", "5ep")]
+    assert train["predicted"]["runs"] == 1 and 0.5 * trained < train["predicted"]["seconds"] < 2 * trained  # that of four on two workers
     assert not any((workspace.root / "store" / "stages" / "train").glob("*.partial"))
