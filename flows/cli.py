@@ -14,13 +14,16 @@ from typing import Any, NoReturn
 
 from components.errors import RunError, UserError
 
-COMMANDS = ("run", "plan", "doctor", "find", "repeat", "list")
+COMMANDS = ("run", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc")
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended
 _EPILOG = """\
 examples:
   modelyard list                                          the catalogue, with the best result of each system in this store
   modelyard repeat experiment=graph/gcn_cora --over seed=0..9   ten runs, mean and deviation
   modelyard plan experiment=cnn/lenet5 data=mnist         what would run and why; runs nothing
+  modelyard why train                                     what the last run decided about a stage, and every change behind it
+  modelyard runs compare cnn-lenet5-1a cnn-lenet5-9c      configuration and metrics side by side; `runs list` has them all
+  modelyard gc                                            what the store could be without; --yes frees it
   modelyard doctor experiment=cnn/lenet5                  the checks before training: does it learn, are data and loss sound
   modelyard find lr                                       the learning rate range test; `find batch`: the batch size
   modelyard run                                           LeNet-5 on scikit-learn's digits, two Ray workers

@@ -60,6 +60,19 @@ def open_store(root: Path, remote: str | None) -> Store:
     return Store(root, Exchange(root, Remote(remote)))
 
 
+def find_store(folder: str | None) -> tuple[Path, Store]:
+    """Return the project's folder and a store that is there: the given one, or the configuration's.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    root = project_root()
+    path = (root / compose(root).store if folder is None else Path(folder)).resolve()
+    if not path.is_dir():
+        raise UserError("there is no store", received=path, mend="begin with `modelyard run`, or name another with --store FOLDER")
+    return root, Store(path)
+
+
 def preflight(spec: Spec) -> None:
     """Find what would fail minutes later. Cheap, and imports nothing heavy."""
     from flows.adapters.prefect import require_server

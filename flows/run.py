@@ -12,11 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from components.files import atomic_path, digest, read_json, write_json
+from components.files import atomic_path, digest, read_json, read_object, write_json
 from components.spec.parse import expectation_met, to_plain
 from components.spec.schema import Spec
 from flows import record, stages
 from flows.adapters.wandb import Tracker, tracking_mode
+from flows.in_use import InUse
+from flows.predict import note
 from flows.store import Manifest, Partial, Store
 from flows.upstream import NEEDED, checkpoint, complete, finished
 from flows.workers import Workers, start_workers
@@ -33,7 +35,7 @@ REPORT_INPUTS = {  # what the report's run/ directory is made of: stage -> files
 
 @dataclass
 class StageResult:
-    status: str  # ran | reused | failed
+    status: str  # running | ran | reused | failed | interrupted
     seconds: float
     directory: str
     key: str
@@ -66,6 +68,7 @@ class PipelineRun:
     _checkout: dict[str, Any] = field(default_factory=dict)
     _workers: Workers | None = None
     _tracker: Tracker | None = None
+    _in_use: InUse | None = None
 
     @property
     def run_id(self) -> str:
@@ -88,6 +91,15 @@ class PipelineRun:
             self._tracker = None
             if complaint:
                 self.announce(f"tracking: {complaint}")
+        if self._in_use is not None:
+            self._in_use.close()
+            self._in_use = None
+
+    def use(self, *used: tuple[str, str]) -> None:
+        """Say that stages, `(stage, key)`, are used from now on: nobody removes them while this run goes on, if they are there when it looks next."""
+        if self._in_use is None:
+            self._in_use = InUse(self.store.root, self.run_id, {"command": self.command})
+        self._in_use.name(*used)
 
     def warm(self) -> None:
         """Begin to start the workers, so that they come up while earlier stages run."""
@@ -104,6 +116,7 @@ class PipelineRun:
         if name == "train":
             self.done |= {f"upstream.{key}": manifest for key, manifest in complete(self.root, self.spec, self._train_upstream).items()}
         parts = stages.key_parts(name, self.spec, self.done)
+        self.use((name, digest(parts)))
         found = self.store.find(name, parts)
         changes = None if found else stages.compare(name, parts, self.store, self.spec.experiment)
         why = "unchanged" if found else stages.tell(changes)
@@ -111,6 +124,7 @@ class PipelineRun:
         status = "reused"
         try:
             if found is None:
+                self._record("running", {name: StageResult("running", 0.0, "", digest(parts), why, changes or [])})
                 with self.store.run(name, parts, self.announce) as partial:
                     if isinstance(partial, Partial):
                         status = "ran"
@@ -120,13 +134,16 @@ class PipelineRun:
                         why = f"taken from {partial.source}"
                 found = self.store.find(name, parts)
                 assert found is not None, f"stage {name} did not commit"
-        except BaseException:
-            self.results[name] = StageResult("failed", time.monotonic() - started, "", digest(parts), why, changes or [])
-            self._record("failed")
+        except BaseException as error:
+            outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self.results[name] = StageResult(outcome, time.monotonic() - started, "", digest(parts), why, changes or [])
+            self._record(outcome)
             raise
         self.store.enter(found, experiment=self.spec.experiment, run_id=self.run_id)
         self.store.note_last(name, found.key, self.spec.experiment)
         self.done[name] = found
+        if status == "ran":
+            note(self.store, self.spec, found, self.done["data"])
         self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why, changes or [])
         self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
         last = name == stages.STAGES[-1]
@@ -138,7 +155,11 @@ class PipelineRun:
         """Take every stage from the store; False, and nothing changed, when one of them is missing."""
         upstream = finished(self.root, self.spec, self.store)
         decisions = stages.decide(self.spec, self.store, upstream)
+        found = [*upstream.values(), *(d.manifest for d in decisions if d.manifest is not None)]
         if any(d.manifest is None for d in decisions):
+            return False
+        self.use(*((m.stage, m.key) for m in found))
+        if not all(self.store.holds(m) for m in found):  # removed meanwhile
             return False
         self.done |= {f"upstream.{name}": manifest for name, manifest in upstream.items()}
         for d in decisions:
@@ -148,6 +169,7 @@ class PipelineRun:
             self.store.note_last(d.stage, d.manifest.key, self.spec.experiment)
         self._record("finished")
         self._push(list(self.done.values()), finished=True)
+        self.__exit__(None, None, None)
         return True
 
     def _push(self, manifests: list[Manifest], *, finished: bool) -> None:
@@ -169,6 +191,8 @@ class PipelineRun:
         try:
             for stage in NEEDED:
                 run.stage(stage)
+            self.use(("train", run.done["train"].key))  # before that run lets go of it
+            run._record("trained")
         finally:
             run._workers = None  # they are this run's
             run.__exit__(None, None, None)
@@ -181,9 +205,16 @@ class PipelineRun:
         from flows.adapters import dvc
 
         key = dvc.write_params(self.root, to_plain(self.spec.data))
-        directory = dvc.prepare(self.root, key, self._announce_data)
+        parts: dict[str, str] = {}
+
+        def follow(line: str) -> None:
+            self._announce_data(line)
+            parts.update(filter(None, [dvc.part_told(line)]))
+
+        directory = dvc.prepare(self.root, key, follow)
         partial.files_in = directory
-        partial.outputs = {"directory": str(directory), "content_sha256": read_json(directory / "card.json")["content_sha256"]}
+        content_sha256 = read_json(directory / "card.json")["content_sha256"]
+        partial.outputs = {"directory": str(directory), "content_sha256": content_sha256, "parts": parts}
 
     def _announce_data(self, line: str) -> None:
         """Of what DVC prints, people want what our own stages did; the rest goes to the log."""
@@ -308,6 +339,7 @@ class PipelineRun:
             "checkpoint_sha256": self.done["train"].outputs["checkpoint_sha256"] if "train" in self.done else None,
             "metrics": self.metrics if "evaluate" in self.done else {},
             "stages": told,
+            "upstream": {name: self.done[f"upstream.{name}"].key for name in self.spec.upstream if f"upstream.{name}" in self.done},
         }
 
     def _data_version(self) -> dict[str, Any] | None:
@@ -319,18 +351,20 @@ class PipelineRun:
 
     def _told(self) -> dict[str, Any]:
         """What run.json says so far."""
-        try:
-            told: dict[str, Any] = read_json(self.directory / "run.json")
-        except (OSError, ValueError):
-            return {}
-        return told
+        return read_object(self.directory / "run.json")
 
-    def _record(self, status: str) -> None:
-        """Write down how far the run is; when it has finished, for good: a patch of the code that no commit holds, and an entry in the ledger."""
-        self._note_decisions()
+    def _record(self, status: str, running: dict[str, StageResult] | None = None) -> None:
+        """Write down how far the run is; when it has finished, for good: a patch of the code that no commit holds, and an entry in the ledger.
+
+        Args:
+            status: running, finished, failed, interrupted, or trained (a run that another builds on ends there).
+            running: the stage that is about to run.
+        """
+        self._note_decisions(running or {})
         keys = {name: result.key for name, result in self.results.items()}
         before = self._told()
-        if before.get("status") == "finished" and {name: told["key"] for name, told in before["stages"].items()} == keys:
+        reused = running is None and all(result.status == "reused" for result in self.results.values())
+        if before.get("status") == "finished" and keys.items() <= {name: told["key"] for name, told in before["stages"].items()}.items() and reused:
             return  # nothing happened that is not written down
         account = self.account(status)
         self.store.write(self.directory / "run.json", account)
@@ -350,9 +384,9 @@ class PipelineRun:
             self._checkout = {"git": git, "patch_sha256": patch}
         return self._checkout
 
-    def _note_decisions(self) -> None:
+    def _note_decisions(self, running: dict[str, StageResult]) -> None:
         """Write down what was decided in this attempt, for `modelyard why`."""
-        decisions = {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in self.results.items()}
+        decisions = {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in {**self.results, **running}.items()}
         self.store.write(self.directory / "decisions.json", {"command": self.command, "started": self.started, "stages": decisions})
         self.store.write(self.store.root / "last" / "run.json", {"run_id": self.run_id})
 

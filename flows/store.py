@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import UserError
-from components.files import digest, read_json, sha256_file, write_json
+from components.files import digest, read_json, read_object, sha256_file, write_json
 from components.training.ownership import Ownership
 from flows.exclusive import exclusive, replace_json
 from flows.lease import Lease, remove_dead
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-RECORDED = "ledger.json"  # beside the manifest: where the ledger's entry will be, then its number
+_FIGURES = 30  # of each stage of an experiment
+RECORDED = "ledger.json"  # beside the manifest: where the ledger's entry will be, then its number; `removing`: where that of its removal will be
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ class Store:
         """
         return self._load(stage, digest(parts))
 
+    def holds(self, manifest: Manifest) -> bool:
+        """Tell whether a stage that was found is still there."""
+        return (self.root / "stages" / manifest.stage / manifest.key / MANIFEST).is_file()
+
     @contextmanager
     def run(self, stage: str, parts: dict[str, Any], on_wait: Callable[[str], None]) -> Iterator[Partial | Manifest]:
         """Yield a Partial to fill, committed when the block ends well; or the Manifest when another process finished the stage meanwhile,
@@ -121,11 +126,14 @@ class Store:
         """
         folder = self.root / "stages" / manifest.stage / manifest.key
         remove_dead(self.lease(manifest.stage, manifest.key))
-        if _recorded(folder).get("number"):
+        if _is_entered(read_object(folder / RECORDED)):
             return
         with exclusive(self.root / ".enter.lock"):
-            begun = _recorded(folder)
-            if begun.get("number"):
+            begun = read_object(folder / RECORDED)
+            if "removing" in begun:  # somebody began to remove it, and was killed before it was gone (flows/removal.py)
+                begun = {} if self.is_removed(manifest.stage, manifest.key, begun.pop("removing")) else begun
+                replace_json(folder / RECORDED, begun)
+            if _is_entered(begun):
                 return
             sha256 = sha256_file(folder / MANIFEST)
             entry = None
@@ -138,6 +146,19 @@ class Store:
                 body = {"stage": manifest.stage, "key": manifest.key, "manifest_sha256": sha256, "seconds": manifest.seconds, **source, **context}
                 entry = self.ledger.append("stage", body)
             replace_json(folder / RECORDED, {"number": entry.number, "sha256": entry.sha256})
+
+    def enter_removal(self, stage: str, key: str) -> None:
+        """Enter in the ledger, once, that a stage will be removed."""
+        path = self.root / "stages" / stage / key / RECORDED
+        begun = read_object(path)
+        if "removing" in begun and self.is_removed(stage, key, begun["removing"]):
+            return
+        replace_json(path, {**begun, "removing": self.ledger.size()})
+        self.ledger.append("removed", {"stage": stage, "key": key})
+
+    def is_removed(self, stage: str, key: str, offset: int) -> bool:
+        """Tell whether the ledger says, after an offset of its file, that a stage was removed."""
+        return any(e.kind == "removed" and e.body == {"stage": stage, "key": key} for e in self.ledger.entries(offset))
 
     def write(self, path: Path, value: Any) -> None:
         """Write a JSON file of the store that several processes may write."""
@@ -156,6 +177,18 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):  # never, or it has been removed since
             return None
         return parts
+
+    def note_figures(self, stage: str, experiment: str, figures: dict[str, Any]) -> None:
+        """Remember what a stage took, the newest first, beside those of the same experiment."""
+        path = self._last("seconds", experiment)
+        with exclusive(self.root / ".lock"):
+            before = read_object(path)
+            replace_json(path, {**before, stage: [figures, *before.get(stage, [])][:_FIGURES]})
+
+    def figures(self, stage: str, experiment: str) -> list[dict[str, Any]]:
+        """Return what `note_figures` remembers, the newest first."""
+        found: list[dict[str, Any]] = read_object(self._last("seconds", experiment)).get(stage, [])
+        return found
 
     def _last(self, stage: str, experiment: str) -> Path:
         return self.root / "last" / experiment / f"{stage}.json"
@@ -192,7 +225,7 @@ class Store:
         try:
             plain = read_json(path)
             written = int(plain["format"])
-        except (ValueError, KeyError, TypeError):  # damaged: as good as absent, and kept aside when the stage has run again
+        except (OSError, ValueError, KeyError, TypeError):  # damaged, or removed just now: as good as absent, and kept aside if it runs again
             return None
         if written > FORMAT:
             raise UserError(
@@ -226,12 +259,8 @@ class Store:
         os.replace(partial.directory, final)
 
 
-def _recorded(folder: Path) -> dict[str, Any]:
-    try:
-        told: dict[str, Any] = read_json(folder / RECORDED)
-    except (OSError, ValueError):
-        return {}
-    return told
+def _is_entered(told: dict[str, Any]) -> bool:
+    return bool(told.get("number")) and "removing" not in told
 
 
 def _put_aside(final: Path) -> None:
@@ -264,8 +293,8 @@ def _unchanged(path: Path, entry: FileEntry) -> bool:
     """True when a file is what the manifest says. Its time of change spares reading it; a copied store is read once a look-up."""
     try:
         status = path.stat()
+        if status.st_size != entry.bytes:
+            return False
+        return status.st_mtime_ns == entry.mtime_ns or sha256_file(path) == entry.sha256
     except OSError:
         return False
-    if status.st_size != entry.bytes:
-        return False
-    return status.st_mtime_ns == entry.mtime_ns or sha256_file(path) == entry.sha256
