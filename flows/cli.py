@@ -21,6 +21,7 @@ examples:
   modelyard list                                          the catalogue, with the best result of each system in this store
   modelyard repeat experiment=graph/gcn_cora --over seed=0..9   ten runs, mean and deviation
   modelyard plan experiment=cnn/lenet5 data=mnist         what would run and why; runs nothing
+  modelyard doctor                                        is this machine sound: versions, ports, folders, clock, what killed runs left
   modelyard doctor experiment=cnn/lenet5                  the checks before training: does it learn, are data and loss sound
   modelyard find lr                                       the learning rate range test; `find batch`: the batch size
   modelyard run                                           LeNet-5 on scikit-learn's digits, two Ray workers
