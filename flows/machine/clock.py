@@ -54,15 +54,17 @@ def _times(store: Path) -> Iterator[tuple[str, float]]:
 
 def disks_clock(machine: Machine) -> Finding:
     """The store's disk, which may be another machine's, gives files our time."""
-    with tempfile.TemporaryFile(dir=existing(machine.store)) as probe:
-        probe.write(b"x")
-        probe.flush()
-        difference = os.fstat(probe.fileno()).st_mtime - machine.wall()
+    try:
+        with tempfile.TemporaryFile(dir=existing(machine.store)) as probe:
+            probe.write(b"x")
+            probe.flush()
+            difference = os.fstat(probe.fileno()).st_mtime - machine.wall()
+    except OSError as error:
+        raise Skipped("the store cannot be written") from error
+    apart = abs(difference) > _SLACK_SECONDS
     return Finding(
-        "warn" if abs(difference) > _SLACK_SECONDS else "ok",
-        f"the store's disk is {_span(difference)} {'ahead' if difference > 0 else 'behind'}"
-        if abs(difference) > _SLACK_SECONDS
-        else "as this machine's",
+        "warn" if apart else "ok",
+        f"the store's disk is {_span(difference)} {'ahead' if difference > 0 else 'behind'}" if apart else "as this machine's",
         "one time for both: what tells new files from old by their time is misled",
         "let both machines ask one time server",
     )
@@ -72,11 +74,10 @@ def leap(machine: Machine) -> Finding:
     """While we looked, the clock that can be set went as fast as the one that cannot."""
     wall, steady = machine.opened
     difference = (machine.wall() - wall) - (time.monotonic() - steady)
+    leapt = abs(difference) > _LEAP_SECONDS
     return Finding(
-        "warn" if abs(difference) > _LEAP_SECONDS else "ok",
-        f"it leapt {_span(difference)} {'ahead' if difference > 0 else 'back'} while we looked"
-        if abs(difference) > _LEAP_SECONDS
-        else "it runs evenly",
+        "warn" if leapt else "ok",
+        f"it leapt {_span(difference)} {'ahead' if difference > 0 else 'back'} while we looked" if leapt else "it runs evenly",
         "a clock that runs evenly: timestamps of one run would be hours apart",
         _MEND,
     )

@@ -55,42 +55,36 @@ def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:
         yield from _files(path)
 
 
-def locks(machine: Machine) -> list[Finding]:
-    """Nobody's locks are in the way. One of a process that is gone is DVC's to remove, and it does."""
+def lock_files(machine: Machine) -> Finding:
+    """Where several people work in one folder, everybody may write its lock files."""
     folder = machine.root / ".dvc" / "tmp"
-    path = folder / "rwlock"
     foreign = [name for name in _LOCKS if not _may_write(folder / name)]
-    refused = Finding(
+    return Finding(
         "fail" if foreign else "ok",
         f"may not be written by you: {', '.join(foreign)}" if foreign else "yours",
         "lock files that everyone who works in this folder may write: DVC and `modelyard run` stop at the first that they may not",
-        f"chmod g+rw {folder}/*lock, or a checkout each",
-        name="DVC's lock files",
+        f"chmod a+rw {folder}/*lock, or a checkout each",
     )
+
+
+def locks(machine: Machine) -> Finding:
+    """Nobody's lock is in the way. One of a process that is gone is DVC's to remove, and it does (D4)."""
+    path = machine.root / ".dvc" / "tmp" / "rwlock"
     try:
-        holders = list(_holders(json.loads(path.read_text(encoding="utf-8") or "{}")))
+        holders = list(_holders(json.loads(path.read_text(encoding="utf-8"))))
     except FileNotFoundError:
         holders = []
     except (ValueError, OSError, AttributeError, KeyError, TypeError):
-        return [
-            refused,
-            Finding("fail", f"{path} is no JSON", "what DVC wrote: it refuses to work with any other", f"end what runs of DVC, then rm {path}"),
-        ]
+        return Finding("fail", f"{path} holds no locks of DVC's form", "what DVC wrote: it refuses to work with any other", f"rm {path}")
     live = {pid: command for pid, command in holders if psutil.pid_exists(pid)}
     dead = len({pid for pid, _ in holders} - set(live))
-    return [
-        refused,
-        Finding(
-            "warn" if live else "ok",
-            "; ".join(f"process {pid} is at work: {command}" for pid, command in live.items())
-            if live
-            else f"{dead} of processes that are gone, which DVC removes"
-            if dead
-            else "none",
-            "no DVC at work here: a run that needs the same data waits for it, ten minutes at most",
-            "wait for it, or end it",
-        ),
-    ]
+    at_work = "; ".join(f"process {pid} is at work: {command}" for pid, command in live.items())
+    return Finding(
+        "warn" if live else "ok",
+        at_work or (f"{dead} of processes that are gone, which DVC removes" if dead else "none"),
+        "no DVC at work here: a run that needs the same data waits for it, ten minutes at most",
+        "wait for it, or end it",
+    )
 
 
 def _holders(plain: dict[str, Any]) -> Iterator[tuple[int, str]]:

@@ -25,17 +25,13 @@ def writable(machine: Machine) -> list[Finding]:
         "PREFECT_HOME": (machine.prefect_home, "Prefect's database lies there", "export PREFECT_HOME=/path/to/folder"),
         "TMPDIR": (machine.temporary, "Ray's sockets and half-made archives lie there", "export TMPDIR=/path/to/folder"),
     }
-    found = {name: _complaint(folder) for name, (folder, _, _) in folders.items()}
-    return [
-        Finding(
-            "ok" if found[name] is None else "fail",
-            found[name] or str(folder),
-            f"a folder that can be written: {reason}",
-            mend,
-            name=f"{name} writable",
-        )
-        for name, (folder, reason, mend) in folders.items()
-    ]
+    return [_writable(name, *told) for name, told in folders.items()]
+
+
+def _writable(name: str, folder: Path, reason: str, mend: str) -> Finding:
+    complaint = _complaint(folder)
+    wanted = f"a folder that can be written: {reason}"
+    return Finding("fail" if complaint else "ok", complaint or str(folder), wanted, mend, name=f"{name} writable")
 
 
 def _complaint(folder: Path) -> str | None:
@@ -77,7 +73,7 @@ def _room(names: str, folder: Path) -> Finding:
     return Finding(
         "fail" if short else "warn" if scarce else "ok",
         f"{found_size(free)} and {f'{files:,}' if counted else 'any number of'} files free",
-        f"{found_size(_ROOM_BYTES)} and {_FREE_FILES:,} files: data sets and checkpoints take that soon; below {found_size(MIN_FREE_BYTES)} no run starts",
+        f"{found_size(_ROOM_BYTES)} and {_FREE_FILES:,} files, which data and checkpoints soon take; below {found_size(MIN_FREE_BYTES)} no run starts",
         "free some space (`dvc gc --workspace` removes data sets that are no longer used), or store=/path/to/folder",
         name=f"room: {names}",
     )

@@ -20,9 +20,7 @@ def driver(machine: Machine) -> Finding:
     if text is None:
         raise Skipped("no NVIDIA GPU")
     if match is None:
-        return Finding(
-            "warn", "an NVIDIA driver of an unknown version", "a version number in /proc/driver/nvidia/version", "install the driver again"
-        )
+        return Finding("warn", "an NVIDIA driver of an unknown version", "a version in /proc/driver/nvidia", "install the driver again")
     version, cuda = (int(match[1]), int(match[2])), _cuda(machine)
     found = f"driver {match[1]}.{match[2]}, torch built {'without CUDA' if cuda is None else f'with CUDA {cuda}'}"
     if cuda is None:

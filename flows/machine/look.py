@@ -32,6 +32,7 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("disk", "room", disk.room),
     ("disk", "Prefect's database", disk.database),
     ("data", "small files", data.small_files),
+    ("data", "DVC's lock files", data.lock_files),
     ("data", "DVC's locks", data.locks),
     ("data", "DVC's telemetry", data.analytics),
     ("store", "leases", leases.leases),

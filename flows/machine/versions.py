@@ -6,6 +6,7 @@ import platform
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -25,18 +26,26 @@ class Pair:
     other: str
     needs: str
     reason: str
+    mend: str
 
 
 PAIRS = (  # seen to fail; design notes, table (c), V1 to V3
-    Pair("prefect", "<3.9", "fastapi", "<0.151", "with newer ones Prefect 3.8's server fails to import (Body() lost min_items)"),
-    Pair("prefect", ">=3.9", "certifi", ">=2026.10.19", "Prefect 3.9 refuses older certificates"),
-    Pair("hydra-core", "<1.4", "omegaconf", "<2.4", "Hydra 1.3 does not read OmegaConf 2.4's nodes"),
+    Pair(
+        "prefect",
+        "<3.9",
+        "fastapi",
+        "<0.151",
+        "with newer ones Prefect 3.8's server fails to import (Body() lost min_items)",
+        "pip install 'fastapi<0.151'",
+    ),
+    Pair("prefect", ">=3.9", "certifi", ">=2026.10.19", "Prefect 3.9 asks for it", "pip install 'certifi>=2026.10.19', or 'prefect<3.9'"),
+    Pair("hydra-core", "<1.4", "omegaconf", "<2.4", "Hydra 1.3 does not read OmegaConf 2.4's nodes", "pip install 'omegaconf<2.4'"),
 )
 
 
 def python(machine: Machine) -> Finding:
     """This interpreter against the range of pyproject.toml."""
-    here, wanted = platform.python_version(), str(_project(machine).get("requires-python", ""))
+    here, wanted = platform.python_version(), _project(machine).get("requires-python", "")
     good = _within(here, wanted)
     return Finding(
         "ok" if good else "fail",
@@ -61,7 +70,7 @@ def _pair(machine: Machine, pair: Pair) -> Finding:
         "ok" if good else "fail",
         f"{pair.package} {package}, {pair.other} {other}",
         f"{pair.other}{pair.needs} with {pair.package}{pair.when}: {pair.reason}",
-        f"pip install '{pair.other}{pair.needs}'" + (f", or '{pair.package}<3.9'" if pair.package == "prefect" and pair.when.startswith(">") else ""),
+        pair.mend,
         name=name,
     )
 
@@ -94,9 +103,9 @@ def _unmet(machine: Machine, asked: Requirement) -> Iterator[str]:
             yield f"{asked.name} wants {requirement.name}{requirement.specifier}, {told}"
 
 
-def _project(machine: Machine) -> dict[str, object] | dict[str, list[str]]:
+def _project(machine: Machine) -> dict[str, Any]:
     try:
-        project: dict[str, list[str]] = tomllib.loads((machine.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        project: dict[str, Any] = tomllib.loads((machine.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     except (FileNotFoundError, KeyError) as error:
         raise Skipped("the project has no pyproject.toml that says what it needs") from error
     return project
