@@ -73,7 +73,7 @@ def _room(names: str, folder: Path) -> Finding:
     return Finding(
         "fail" if short else "warn" if scarce else "ok",
         f"{found_size(free)} and {f'{files:,}' if counted else 'any number of'} files free",
-        f"{found_size(_ROOM_BYTES)} and {_FREE_FILES:,} files, which data and checkpoints soon take; below {found_size(MIN_FREE_BYTES)} no run starts",
+        f"{found_size(_ROOM_BYTES)} and {_FREE_FILES:,} files: data and checkpoints soon take that; below {found_size(MIN_FREE_BYTES)} no run starts",
         "free some space (`dvc gc --workspace` removes data sets that are no longer used), or store=/path/to/folder",
         name=f"room: {names}",
     )

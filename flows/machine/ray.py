@@ -22,13 +22,13 @@ def clusters(machine: Machine) -> Finding:
     """One cluster at most, or RAY_ADDRESS says which (R3); and the one that Ray remembers still runs."""
     running, address = _running(), machine.environment.get("RAY_ADDRESS")
     remembered = _remembered(machine)
+    if remembered and remembered not in running and not address:
+        wanted = "a cluster that runs: cluster.address=auto would look for this one for minutes"
+        return Finding("warn", f"Ray remembers {remembered}, which is gone", wanted, f"rm {machine.ray_temporary / 'ray_current_cluster'}")
     if len(running) > 1 and not address:
         found = f"{len(running)} clusters: {', '.join(sorted(running))}"
         wanted = "one: Ray's cleaner of placement groups dies of 'Found multiple active Ray instances'"
         return Finding("warn", found, wanted, "export RAY_ADDRESS=HOST:PORT (`local` for one of your own), or end the others with `ray stop`")
-    if remembered and remembered not in running and not address:
-        wanted = "a cluster that runs: cluster.address=auto would look for this one for minutes"
-        return Finding("warn", f"Ray remembers {remembered}, which is gone", wanted, f"rm {machine.ray_temporary / 'ray_current_cluster'}")
     return Finding("ok", f"{', '.join(sorted(running)) or 'none runs'}" + (f", RAY_ADDRESS={address}" if address else ""))
 
 
