@@ -33,8 +33,9 @@ def copy_project(folder: Path) -> Path:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the variables of a command in a scratch copy: nothing of it reaches the caches and databases of this machine's user."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PREFECT_API_URL", "WANDB_API_KEY")}
+    """Return the variables of a command in a scratch copy: it writes its byte code, and reaches no cache or database of this machine's user."""
+    dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PREFECT_API_URL", "WANDB_API_KEY")
+    kept = {k: v for k, v in os.environ.items() if k not in dropped}
     own = {"PREFECT_HOME": str(folder / ".prefect"), "DVC_SITE_CACHE_DIR": str(folder / ".dvc-site"), "DVC_NO_ANALYTICS": "1"}
     return {**kept, **own, "OMP_NUM_THREADS": "1"}
 

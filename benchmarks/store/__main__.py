@@ -10,11 +10,17 @@ lookup: what a look-up takes in stores of 10 to 10,000 runs; aim: the same. comm
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 from benchmarks.record import publish
 from benchmarks.store import commit, lookup, unchanged
 
-MEASURES = {"unchanged": unchanged.measure, "lookup": lookup.measure, "commit": commit.measure}
+MEASURES: dict[str, Callable[[], tuple[list[dict[str, Any]], dict[str, Any]]]] = {
+    "unchanged": unchanged.measure,
+    "lookup": lookup.measure,
+    "commit": commit.measure,
+}
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def fill(run: PipelineRun, runs: int, experiments: list[str]) -> None:
     """Bring the store to a number of finished runs, spread over experiments, by copies of one."""
     store = run.store
     account = read_json(run.directory / "run.json")
-    bodies = []
+    bodies: list[tuple[str, dict[str, Any]]] = []
     for number in range(len(list((store.root / "runs").iterdir())), runs):
         experiment = experiments[number % len(experiments)]
         keys = {stage: digest([stage, number]) for stage in STAGES}
