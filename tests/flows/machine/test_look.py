@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from tests.flows.machine.conftest import ROOT, rows_of
 
 def test_a_sound_machine_is_quiet_and_stays_as_it_was(machine):
     before = sorted(machine.root.parent.rglob("*"))
+    started = time.process_time()  # not the clock: the tests' machine may be busy
     result = look(machine)
+    assert time.process_time() - started < 1.0
     loud = [row for row in result["checks"] if row["status"] not in ("ok", "skipped") and not row["name"].startswith("room")]
     assert loud == [] and result["failed"] == 0
     assert {row["mend"] for row in result["checks"] if row["status"] == "ok"} == {""}
-    assert result["seconds"] < 2.0
     assert sorted(machine.root.parent.rglob("*")) == before
 
 
