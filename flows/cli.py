@@ -24,6 +24,7 @@ examples:
   modelyard why train                                     what the last run decided about a stage, and every change behind it
   modelyard runs compare cnn-lenet5-1a cnn-lenet5-9c      configuration and metrics side by side; `runs list` has them all
   modelyard gc                                            what the store could be without; --yes frees it
+  modelyard doctor                                        is this machine sound: versions, ports, folders, clock, what killed runs left
   modelyard doctor experiment=cnn/lenet5                  the checks before training: does it learn, are data and loss sound
   modelyard find lr                                       the learning rate range test; `find batch`: the batch size
   modelyard run                                           LeNet-5 on scikit-learn's digits, two Ray workers

@@ -66,13 +66,13 @@ def start_ticks(pid: int) -> int | None:
         return None
 
 
-def marked(token: str) -> list[psutil.Process]:
-    """Return the processes of this machine that an attempt started, this one and those above it left out."""
+def marked(*tokens: str) -> list[psutil.Process]:
+    """Return the processes of this machine that some attempts started, this one and those above it left out."""
     own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid not in own and process.environ().get(MARK) == token and process.status() != psutil.STATUS_ZOMBIE:
+            if process.pid not in own and process.environ().get(MARK) in tokens and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue

@@ -167,7 +167,9 @@ class Store:
 
     def note_last(self, stage: str, key: str, experiment: str) -> None:
         """Remember the newest stage of an experiment, for `last_parts`: looking through the runs would take longer the more there are."""
-        self.write(self._last(stage, experiment), {"key": key})
+        path, now = self._last(stage, experiment), {"key": key}
+        if _content(path) != now:  # an unchanged run writes nothing
+            self.write(path, now)
 
     def last_parts(self, stage: str, experiment: str) -> dict[str, Any] | None:
         """Return what the stage was made from the last time that it was done for an experiment, to say what changed since."""
@@ -261,6 +263,14 @@ class Store:
 
 def _is_entered(told: dict[str, Any]) -> bool:
     return bool(told.get("number")) and "removing" not in told
+
+
+def _content(path: Path) -> Any:
+    """What a JSON file holds; None when it is missing or damaged."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return None
 
 
 def _put_aside(final: Path) -> None:

@@ -35,6 +35,7 @@ from flows.workers import listening
 
 _POLL_SECONDS = 0.05
 _CLOSE_SECONDS = 15.0
+OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own; nothing large passes through it
 
 
 class RayWorkers:
