@@ -8,6 +8,7 @@ import platform
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from components.data.params import PREPARED, RAW
+from components.files import sha256_file
 
 # What makes a run, and all that is ever copied of a checkout.
 CODE = (
@@ -27,7 +29,11 @@ CODE = (
     "pyproject.toml",
     "constraints.txt",
 )
-_PACKAGES = ("ray", "prefect", "dvc", "hydra-core", "wandb")
+# Beside those of a stage's key (flows/stages.py): first what carries a run out, then what data, transforms and metrics come from.
+_PACKAGES = (
+    *("ray", "prefect", "dvc", "hydra-core", "wandb"),
+    *("safetensors", "kornia", "scikit-learn", "gymnasium", "tokenizers", "sacrebleu", "pillow"),
+)
 
 
 def git_state(root: Path) -> dict[str, Any]:
@@ -51,8 +57,13 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def file_hashes(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return `{name: sha256}` of files of the project."""
+    return {name: sha256_file(root / name) for name in names}
+
+
 def versions() -> dict[str, str]:
-    """Return the versions of the systems that carry a run out and change no number of it."""
+    """Return the versions that stand in no stage's key, of what is installed: where a number cannot be had again, they may tell why."""
     found = {}
     for name in _PACKAGES:
         try:
