@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from components.errors import RunError, UserError
 
-COMMANDS = ("run", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc")
+COMMANDS = ("run", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc", "trace", "impact", "verify", "reproduce")
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended
 _EPILOG = """\
 examples:

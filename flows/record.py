@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from importlib import metadata
@@ -29,6 +30,7 @@ CODE = (
     "pyproject.toml",
     "constraints.txt",
 )
+_PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")  # whatever a person's own git is told to show
 # Beside those of a stage's key (flows/stages.py): first what carries a run out, then what data, transforms and metrics come from.
 _PACKAGES = (
     *("ray", "prefect", "dvc", "hydra-core", "wandb"),
@@ -43,6 +45,11 @@ def git_state(root: Path) -> dict[str, Any]:
     return {"commit": None if commit is None else commit.decode().strip(), "dirty": None if status is None else bool(status.strip())}
 
 
+def has_commit(root: Path, commit: str) -> bool:
+    """Tell whether a commit is in this clone, on a branch or not."""
+    return _git(root, "cat-file", "-e", f"{commit}^{{commit}}") is not None
+
+
 def uncommitted(root: Path) -> bytes:
     """Return what the project's code differs by from its commit, new files included, as a patch for `git apply`; empty where it does not."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -50,7 +57,7 @@ def uncommitted(root: Path) -> bytes:
         paths = [p for p in CODE if (root / p).exists()]
         if _git(root, "read-tree", "HEAD", **index) is None or _git(root, "add", "--all", "--", *paths, **index) is None:
             return b""
-        return _git(root, "diff", "--cached", "--binary", "HEAD", "--", *paths, **index) or b""
+        return _git(root, "diff", *_PLAIN, "--cached", "--binary", "HEAD", "--", *paths, **index) or b""
 
 
 def sha256(data: bytes) -> str:
@@ -64,13 +71,17 @@ def file_hashes(root: Path, names: Iterable[str]) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Return the versions that stand in no stage's key, of what is installed: where a number cannot be had again, they may tell why."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return {name: version for name in _PACKAGES if (version := installed(name)) is not None}
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a package, or of `python` as stages are keyed by it; None where it is not installed."""
+    if name == "python":
+        return f"{sys.version_info.major}.{sys.version_info.minor}"
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, Any]:
