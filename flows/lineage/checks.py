@@ -142,10 +142,11 @@ def account_check(records: Records, run_id: str, fields: Iterable[str] = (*ENTER
     """Compare what run.json says with what the ledger repeats of it, all of it or some fields."""
     entry, account = records.finished(run_id), records.runs.get(run_id)
     what = f"runs/{run_id}/run.json"
+    if removed := _removed_run(records, run_id, what):
+        return removed
     if account is None:
-        return Check(
-            what, "damaged" if (records.store.root / what).is_file() else "missing", "" if entry is None else f"entry {entry.number} tells of it"
-        )
+        there = (records.store.root / what).is_file()
+        return Check(what, "damaged", "it cannot be read") if there else Check(what, "missing", "the ledger tells of the run")
     if account.get("status") != "finished":
         return Check(what, "unknown", f"the run is {account.get('status')}: the ledger tells of finished runs")
     if entry is None:
@@ -159,9 +160,16 @@ def account_check(records: Records, run_id: str, fields: Iterable[str] = (*ENTER
     return Check(f"run.json says what entry {entry.number} of the ledger says", "verified")
 
 
-def spec_check(account: dict[str, Any], run_id: str) -> Check:
+def _removed_run(records: Records, run_id: str, what: str) -> Check | None:
+    removed = records.removed_run(run_id)
+    return None if removed is None else Check(what, "removed", f"with the run on {removed.at}, says entry {removed.number} of the ledger")
+
+
+def spec_check(records: Records, run_id: str) -> Check:
     """Hash the specification in a run.json again."""
-    what = f"specification in runs/{run_id}/run.json"
+    what, account = f"specification in runs/{run_id}/run.json", records.account(run_id)
+    if removed := _removed_run(records, run_id, what):
+        return removed
     if "spec" not in account:
         return Check(what, "missing")
     sha256 = _digest(account["spec"])
@@ -174,7 +182,9 @@ def patch_check(records: Records, run_id: str, hasher: Hasher) -> Check | None:
     """Hash the patch beside a run.json again; None where the code was committed."""
     sha256 = records.account(run_id).get("patch_sha256")
     name = f"runs/{run_id}/uncommitted.patch"
-    return None if sha256 is None else file_check(records.store.root / name, sha256, hasher, name)
+    if sha256 is None:
+        return None
+    return _removed_run(records, run_id, name) or file_check(records.store.root / name, sha256, hasher, name)
 
 
 def checkpoint_check(records: Records, run_id: str, hasher: Hasher) -> Check:

@@ -88,7 +88,7 @@ def _headline(account: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any
 def _judge(records: Records, word: str) -> tuple[str, Judge, Callable[[dict[str, Any]], bool]]:
     """Return what a word names, how a run is judged, and whether a run can be judged at all."""
     file = _in_project(records.root, word)
-    if file is not None and file.parts[0] == "conf":
+    if file is not None and file.parts[0] == "conf" and file.suffix == ".yaml":
         return _configuration(records, file)
     if file is not None and (file.suffix == ".py" or file.is_relative_to(_TEMPLATES)):
         return _code(records, file)
@@ -117,13 +117,10 @@ def _judge(records: Records, word: str) -> tuple[str, Judge, Callable[[dict[str,
 
 
 def _in_project(root: Path, word: str) -> Path | None:
-    """The path from the project's folder that a word is, whether the file still exists or not."""
-    if not word.endswith((".py", ".yaml")) and not Path(word).exists():
-        return None
-    for path in (Path(word).absolute(), root / word):
-        if path.is_relative_to(root) and (path.exists() or path == root / word) and path != root:
-            return path.relative_to(root)
-    return None
+    """The path from the project's folder that a word is; of a file that is gone too, if it looks like one."""
+    candidates = [p for p in (Path(word).resolve(), root / word) if p.is_relative_to(root) and p != root]
+    found = next((p for p in candidates if p.exists()), root / word if word.endswith((".py", ".yaml", ".html")) else None)
+    return found.relative_to(root) if found is not None and found.is_relative_to(root) else None
 
 
 def _hashes(data: dict[str, Any]) -> list[str]:
@@ -152,7 +149,7 @@ def _configuration(records: Records, file: Path) -> tuple[str, Judge, Callable[[
     """A file of conf/: runs whose composition read it. What older records say of it is the experiment's and the data set's name."""
     name, path = file.as_posix(), records.root / file
     now = sha256_file(path) if path.is_file() else None
-    group, choice = file.parts[1] if len(file.parts) > 2 else "", Path(*file.parts[2:]).with_suffix("").as_posix()
+    group, _, choice = file.relative_to("conf").with_suffix("").as_posix().partition("/")
 
     def judge(account: dict[str, Any]) -> tuple[str, str] | None:
         if "conf" in account:

@@ -28,6 +28,7 @@ class Records:
         self.runs = _runs(store.root / "runs")
         self._stages = {(e.body.get("stage"), e.body.get("key")): e for e in self.entries if e.kind in ("stage", "removed")}  # the last of each
         self._finished = {e.body.get("run_id"): e for e in self.entries if e.kind == "run"}
+        self._removed_runs = {e.body.get("run_id"): e for e in self.entries if e.kind == "run_removed"}
         self.manifest = functools.cache(store.read)
 
     @property
@@ -53,6 +54,10 @@ class Records:
     def finished(self, run_id: str) -> Entry | None:
         """The ledger's last entry of a finished run."""
         return self._finished.get(run_id)
+
+    def removed_run(self, run_id: str) -> Entry | None:
+        """The entry by which a run was removed on purpose, if it was and has not been made again."""
+        return None if run_id in self.runs else self._removed_runs.get(run_id)
 
     def account(self, run_id: str) -> dict[str, Any]:
         """What is known of a run: its run.json, or what the ledger repeats of it where that is gone."""

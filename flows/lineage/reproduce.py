@@ -70,12 +70,14 @@ def _require_rebuildable(records: Records, word: str, announce: Callable[[str], 
     assert run_id is not None
     hasher = Hasher(announce)
     told = checks.account_check(records, run_id)
+    if told.state == "removed":
+        raise UserError("the run was removed, its specification and its patch with it", received=str(told))
     if told.failed:
         raise UserError("the run's record is not what was written down", received=str(told), mend="restore it from a copy of the store")
     account = records.account(run_id)
     if account.get("status") != "finished":
         raise UserError("the run has not finished: there is nothing to compare with", received=f"{run_id}, {account.get('status')}")
-    wrong = [str(c) for c in (checks.spec_check(account, run_id), checks.patch_check(records, run_id, hasher)) if c is not None and c.failed]
+    wrong = [str(c) for c in (checks.spec_check(records, run_id), checks.patch_check(records, run_id, hasher)) if c is not None and c.failed]
     if wrong:
         raise UserError("the run cannot be rebuilt: what is on record of it is missing or was changed", received="; ".join(wrong))
     commit = account["git"]["commit"]

@@ -61,7 +61,7 @@ def _links(records: Records, subject: Subject, account: dict[str, Any], hasher: 
     overrides = " ".join(account.get("overrides", [])) or "(none)"
     yield Link(
         "specification", {"sha256": sha256, "overrides": account.get("overrides")}, [f"{sha256[:_SHORT]}, overrides: {overrides}"],
-        [checks.spec_check(account, run_id), entered("spec_sha256", "overrides", "conf")],
+        [checks.spec_check(records, run_id), entered("spec_sha256", "overrides", "conf")],
     )  # fmt: skip
     yield _code(records, run_id, account, entered("git", "patch_sha256"), hasher)
     yield _environment(account, entered("environment"))
@@ -81,11 +81,8 @@ def _data(records: Records, account: dict[str, Any], entered: Check) -> Link:
     dvc = data.get("dvc", {})
     text = f"{data['name']}: content {data['content_sha256'][:_SHORT]}, DVC's md5 raw {dvc.get('raw')}, prepared {dvc.get('prepared')}"
     now = record.dvc_version(records.root, data["key"])
-    lock = (
-        Check("dvc.lock: the same md5", "verified")
-        if now == dvc
-        else Check("dvc.lock", "unknown", f"it says {_words(now)} now: the data have moved on")
-    )
+    moved = Check("dvc.lock", "unknown", f"it says {_words(now)} now: the data have moved on")
+    lock = Check("dvc.lock says the same md5", "verified") if now == dvc else moved
     return Link("data", data, [text], [lock, entered])
 
 
@@ -119,13 +116,15 @@ def differences(then: Mapping[str, str]) -> list[str]:
 def _stages(records: Records, account: dict[str, Any], entered: Check, hasher: Hasher) -> Iterator[Link]:
     for name, stage in account.get("stages", {}).items():
         key = stage.get("key", "")
-        if stage.get("status") == "failed":
-            yield Link(f"stage {name}", {"key": key}, [f"{key}, failed"], [entered])
+        if stage.get("status") not in ("ran", "reused", None):  # None: the ledger repeats the keys of finished stages only
+            yield Link(f"stage {name}", {"key": key}, [f"{key}, {stage['status']}"], [entered])
             continue
         path = records.store.root / "stages" / name / key / "manifest.json"
         sha256 = sha256_file(path) if path.is_file() else None
         found = checks.stage_checks(records, name, key, hasher)
-        yield Link(f"stage {name}", {"key": key, "manifest_sha256": sha256}, [f"{key}, manifest {str(sha256)[:_SHORT]}"], [*found, entered])
+        yield Link(
+            f"stage {name}", {"key": key, "manifest_sha256": sha256}, [key + (f", manifest {sha256[:_SHORT]}" if sha256 else "")], [*found, entered]
+        )
 
 
 def _checkpoint(records: Records, subject: Subject, account: dict[str, Any], entered: Check, hasher: Hasher) -> Link:
@@ -141,6 +140,8 @@ def _checkpoint(records: Records, subject: Subject, account: dict[str, Any], ent
             f"named: {subject.directory}, {subject.sha256}" + ("" if subject.sha256 == chosen else ", not the one that the run's metrics are of")
         )
         found += _named(subject.directory, account, hasher)
+    if subject.sha256 is not None and subject.sha256 == chosen:
+        found.append(Check("what was named has the content that the run's record names", "verified"))
     text += [f"also of {run_id}" for run_id in records.runs_of("train", subject.train_key or "") if run_id != subject.run_id]
     text += _upstream(records, account)
     return Link("checkpoint", {"chosen": chosen, "named": subject.sha256}, text, found)

@@ -42,7 +42,7 @@ def verify(records: Records, announce: Callable[[str], None]) -> dict[str, Any]:
             "entries": len(records.entries),
             "stages": len(records.folders),
             "removed": sum(records.removed(stage, key) is not None for stage, key in records.stages),
-            "runs": len(records.run_ids),
+            "runs": len(records.runs),
             "files": hasher.files,
             "bytes": hasher.bytes,
         },
@@ -64,8 +64,10 @@ def _ledger(records: Records) -> list[Check]:
 def _run(records: Records, run_id: str, hasher: Hasher) -> Iterator[Check]:
     account = records.account(run_id)
     yield checks.account_check(records, run_id)
+    if records.removed_run(run_id):
+        return
     if run_id in records.runs:
-        yield checks.spec_check(account, run_id)
+        yield checks.spec_check(records, run_id)
     if (patch := checks.patch_check(records, run_id, hasher)) is not None:
         yield patch
     if account.get("checkpoint_sha256") is not None:
