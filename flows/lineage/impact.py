@@ -53,36 +53,36 @@ def impact(records: Records, word: str) -> dict[str, Any]:
     Raises:
         UserError: the word names nothing that a run can depend on, or versions of several data.
     """
-    what, judge, needed = _judge(records, word)
-    accounts = [records.account(run_id) for run_id in records.run_ids]
-    unjudged = [a["run_id"] for a in accounts if not needed(a)]
-    found = [_dependent(a, *said) for a in accounts if a["run_id"] not in unjudged and (said := judge(a)) is not None]
-    if not found and (file := _in_project(records.root, word)) and not (records.root / file).exists():
+    what, judge, known = _judge(records, word)
+    accounts = {run_id: records.account(run_id) for run_id in records.run_ids}
+    unjudged = [run_id for run_id, account in accounts.items() if not known(account)]
+    said = {run_id: told for run_id, account in accounts.items() if run_id not in unjudged and (told := judge(account)) is not None}
+    for run_id, account in accounts.items():
+        said |= _built_on(records, run_id, account, said)
+    if not said and (file := _in_project(records.root, word)) and not (records.root / file).exists():
         raise UserError("there is no such file, and no run on record has used one", received=file)
+    found = [_dependent(run_id, accounts[run_id], *told) for run_id, told in said.items()]
     found.sort(key=lambda d: d.started, reverse=True)
-    return {"what": what, "runs": [asdict(d) for d in found], "unjudged": unjudged}
+    return {"what": what, "runs": [asdict(d) for d in found], "unjudged": [run_id for run_id in unjudged if run_id not in said]}
 
 
-def _dependent(account: dict[str, Any], by: str, since: str) -> Dependent:
-    metrics = account.get("metrics", {})
-    return Dependent(
-        account["run_id"],
-        str(account.get("experiment")),
-        str(account.get("started")),
-        str(account.get("status")),
-        _headline(account, metrics),
-        by,
-        since,
-    )
+def _built_on(records: Records, run_id: str, account: dict[str, Any], said: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """What is said of a run that depends on the thing through another run's checkpoint only."""
+    above = [other for sha256 in records.upstream(account).values() for other in records.chosen(sha256) if other in said]
+    return {run_id: (f"built on {above[0]}: {said[above[0]][0]}", said[above[0]][1])} if above and run_id not in said else {}
 
 
-def _headline(account: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+def _dependent(run_id: str, account: dict[str, Any], by: str, since: str) -> Dependent:
+    experiment, started, status = (str(account.get(name)) for name in ("experiment", "started", "status"))
+    return Dependent(run_id, experiment, started, status, _headline(account), by, since)
+
+
+def _headline(account: dict[str, Any]) -> dict[str, Any]:
     """The figures that are expected of the experiment, else the one that training monitors, for every split."""
     spec = account.get("spec", {})
-    wanted = [e["metric"].partition("/")[2] for e in spec.get("expect", [])] or [
-        spec.get("trainer", {}).get("monitor", {}).get("metric", "").partition("/")[2]
-    ]
-    return {f"{split}/{name}": found[name] for split, found in metrics.items() for name in wanted if name in found}
+    expected = [e["metric"] for e in spec.get("expect", [])] or [spec.get("trainer", {}).get("monitor", {}).get("metric", "")]
+    names = [metric.partition("/")[2] for metric in expected]
+    return {f"{split}/{name}": found[name] for split, found in account.get("metrics", {}).items() for name in names if name in found}
 
 
 def _judge(records: Records, word: str) -> tuple[str, Judge, Callable[[dict[str, Any]], bool]]:

@@ -90,6 +90,12 @@ class Records:
         key = account.get("stages", {}).get("train", {}).get("key")
         return None if key is None else self.manifest("train", key)
 
+    def upstream(self, account: dict[str, Any]) -> dict[str, str]:
+        """The sha256 of the checkpoints that a run's training was given of other runs, by name."""
+        manifest = self.train_manifest(account)
+        inputs = manifest.parts.get("inputs", {}) if manifest is not None else {}
+        return {name.partition(".")[2]: sha256 for name, sha256 in inputs.items() if name.startswith("upstream.")}
+
 
 def _runs(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}

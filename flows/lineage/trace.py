@@ -143,7 +143,8 @@ def _checkpoint(records: Records, subject: Subject, account: dict[str, Any], ent
     if subject.sha256 is not None and subject.sha256 == chosen:
         found.append(Check("what was named has the content that the run's record names", "verified"))
     text += [f"also of {run_id}" for run_id in records.runs_of("train", subject.train_key or "") if run_id != subject.run_id]
-    text += _upstream(records, account)
+    for name, sha256 in records.upstream(account).items():
+        text.append(f"built on {name}: {sha256} of {', '.join(records.chosen(sha256)) or 'no run on record'}")
     return Link("checkpoint", {"chosen": chosen, "named": subject.sha256}, text, found)
 
 
@@ -158,14 +159,6 @@ def _named(directory: Path, account: dict[str, Any], hasher: Hasher) -> list[Che
     if meta.get("data_sha256") != content:
         found.append(Check(f"{directory.name}/meta.json", "damaged", f"it says that the data were {str(meta.get('data_sha256'))[:_SHORT]}"))
     return found
-
-
-def _upstream(records: Records, account: dict[str, Any]) -> list[str]:
-    """What the training was given of other runs."""
-    manifest = records.train_manifest(account)
-    inputs = manifest.parts.get("inputs", {}) if manifest is not None else {}
-    given = {name.partition(".")[2]: sha256 for name, sha256 in inputs.items() if name.startswith("upstream.")}
-    return [f"built on {name}: {sha256} of {', '.join(records.chosen(sha256)) or 'no run on record'}" for name, sha256 in given.items()]
 
 
 def _metrics(records: Records, account: dict[str, Any], entered: Check) -> Link:

@@ -131,6 +131,20 @@ def test_a_copied_checkpoint_is_traced_when_its_run_and_training_were_removed(co
         reproduce(copied.records, copied.run_id, 0.0, print)
 
 
+def test_a_checkpoint_of_a_training_that_was_interrupted_has_a_chain_as_far_as_it_came(copied):
+    account, train = copied.account, copied.stage("train")
+    stages = {name: stage for name, stage in account["stages"].items() if name in ("data", "check")}
+    failed = {**account["stages"]["train"], "status": "failed"}
+    changes = {"status": "failed", "checkpoint_sha256": None, "metrics": {}, "stages": {**stages, "train": failed}}
+    write_json(copied.run / "run.json", {**account, **changes})
+    (train / "manifest.json").unlink()
+    partial = train.rename(train.with_name(f"{train.name}.partial"))
+    found = trace(copied.records, str(partial / "checkpoints" / "latest"), print)
+    assert (found["run_id"], found["status"], found["verified"]) == (copied.run_id, "failed", False)
+    assert {told.partition(":")[0] for told in failures(found)} == {"unknown"}
+    assert link(found, "checkpoint")["value"] == {"chosen": None, "named": account["checkpoint_sha256"]}
+
+
 @pytest.mark.parametrize("word", ["", "nothing", "runs", "/nowhere/checkpoints/best"])
 def test_a_word_that_names_nothing_is_refused_with_what_there_is(trained, word):
     with pytest.raises(UserError, match="unknown run or checkpoint") as refused:

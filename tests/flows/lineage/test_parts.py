@@ -8,8 +8,9 @@ from datetime import datetime
 import pytest
 
 from components.errors import UserError
-from components.files import write_json
+from components.files import digest, write_json
 from flows.lineage.hashing import Hasher
+from flows.lineage.impact import impact
 from flows.lineage.names import find_run
 from flows.lineage.records import Records
 from flows.lineage.reproduce import compare_metrics, reproduce_text
@@ -110,6 +111,19 @@ def test_a_run_that_goes_on_is_no_damage_and_one_that_nobody_can_read_is(tmp_pat
     assert [c.partition(":")[0] for c in found["complaints"]] == ["damaged"]  # its specification
     (tmp_path / "runs" / "a" / "run.json").write_text("[")
     assert verify(Records(tmp_path, Store(tmp_path)), print)["complaints"] == ["damaged: runs/a/run.json: it cannot be read"]
+
+
+def test_what_a_run_that_is_built_on_depends_on_is_the_other_s_too(tmp_path):
+    store, data = Store(tmp_path), {"content_sha256": "c" * 64, "dvc": {}}
+    for run_id, name, sha256, inputs in (("lower", "digits", "a" * 64, {}), ("upper", "cora", "b" * 64, {"upstream.teacher": "a" * 64})):
+        with store.run("train", {"inputs": inputs}, on_wait=print) as partial:
+            partial.outputs = {"checkpoint_sha256": sha256}
+        stages = {"train": {"key": digest({"inputs": inputs})}}
+        account = {"run_id": run_id, "data": {**data, "name": name, "key": name}, "checkpoint_sha256": sha256, "stages": stages}
+        write_json(tmp_path / "runs" / run_id / "run.json", account)
+    records = Records(tmp_path, store)
+    assert {run["run_id"]: run["by"].partition(" ")[0] for run in impact(records, "digits")["runs"]} == {"lower": "trained", "upper": "built"}
+    assert [run["run_id"] for run in impact(records, "cora")["runs"]] == ["upper"]
 
 
 def test_an_empty_store_has_nothing_to_name(tmp_path):
