@@ -83,3 +83,24 @@ def copied(trained: Trained, tmp_path: Path) -> Trained:
 def last_object(printed: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return found
+
+
+def damaged_copy(trained: Trained, folder: Path) -> Trained:
+    """A copy in which something of every kind was tampered with."""
+    shutil.copytree(trained.store, folder / "a" / STORE)
+    shutil.copytree(trained.workspace.root / "data", folder / "a" / "data")
+    copy = Trained(trained.workspace, trained.run_id, folder / "a" / STORE)
+    weights = bytearray((copy.checkpoint / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy.checkpoint / "model.safetensors").write_bytes(weights)
+    (copy.stage("check") / "check.json").write_text("{}")
+    (copy.stage("evaluate") / "metrics.json").unlink()
+    manifest = copy.stage("report") / "manifest.json"
+    write_json(manifest, {**read_json(manifest), "parts": {}})
+    with open(copy.run / "uncommitted.patch", "a") as stream:
+        stream.write("+\n")
+    write_json(copy.run / "run.json", {**copy.account, "metrics": {"test": {"accuracy": 0.99}}})
+    ledger = copy.store / "ledger.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join([lines[0], *lines[2:]]))
+    return copy

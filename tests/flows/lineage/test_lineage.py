@@ -5,20 +5,18 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from components.errors import UserError
 from components.files import digest, read_json, sha256_file, write_json
 from flows import record
-from flows.compose import sources
 from flows.lineage.impact import impact
 from flows.lineage.reproduce import reproduce
 from flows.lineage.trace import trace
 from flows.lineage.verify import verify
 from flows.store import Store
-from tests.flows.lineage.conftest import ADDED, CHANGED, CONF, RUN, STORE, Trained, last_object
+from tests.flows.lineage.conftest import ADDED, CHANGED, CONF, RUN, STORE, Trained, damaged_copy, last_object
 
 LINKS = ["data", "specification", "code", "environment", *(f"stage {s}" for s in ("data", "check", "train", "evaluate", "report")), "checkpoint"]
 
@@ -98,7 +96,7 @@ def test_a_copy_that_was_changed_is_not_taken_for_the_run_s(trained, tmp_path):
     assert failures(trace(trained.records, str(tmp_path / "copied"), print))[0].startswith("damaged: copied/state.json")
 
 
-def test_a_truncated_checkpoint_is_traced_by_where_it_lies_and_said_to_be_damaged(copied):
+def test_a_truncated_checkpoint_is_traced_by_where_it_lies_and_said_to_bedamaged_copy(copied):
     weights = copied.checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     found = trace(copied.records, str(copied.checkpoint), print)
@@ -259,7 +257,7 @@ def test_an_untouched_store_is_sound(trained):
 
 
 def test_every_kind_of_tampering_is_named(trained, tmp_path):
-    done = trained.workspace.run("verify", f"store={_damaged(trained, tmp_path).store}", "--json")
+    done = trained.workspace.run("verify", f"store={damaged_copy(trained, tmp_path).store}", "--json")
     assert done.returncode == 1
     told = "\n".join(last_object(done.stdout)["complaints"])
     for sign in (
@@ -274,26 +272,6 @@ def test_every_kind_of_tampering_is_named(trained, tmp_path):
         "entries 2 to 2 are missing",
     ):
         assert sign in told, sign
-
-
-def _damaged(trained: Trained, folder: Path) -> Trained:
-    shutil.copytree(trained.store, folder / "a" / STORE)
-    shutil.copytree(trained.workspace.root / "data", folder / "a" / "data")
-    copy = Trained(trained.workspace, trained.run_id, folder / "a" / STORE)
-    weights = bytearray((copy.checkpoint / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (copy.checkpoint / "model.safetensors").write_bytes(weights)
-    (copy.stage("check") / "check.json").write_text("{}")
-    (copy.stage("evaluate") / "metrics.json").unlink()
-    manifest = copy.stage("report") / "manifest.json"
-    write_json(manifest, {**read_json(manifest), "parts": {}})
-    with open(copy.run / "uncommitted.patch", "a") as stream:
-        stream.write("+\n")
-    write_json(copy.run / "run.json", {**copy.account, "metrics": {"test": {"accuracy": 0.99}}})
-    ledger = copy.store / "ledger.jsonl"
-    lines = ledger.read_text().splitlines(keepends=True)
-    ledger.write_text("".join([lines[0], *lines[2:]]))
-    return copy
 
 
 @pytest.mark.parametrize(
@@ -406,9 +384,3 @@ def test_a_run_whose_command_is_refused_now_says_so(copied, tmp_path, monkeypatc
 def test_a_tolerance_must_be_a_distance(trained, tolerance):
     with pytest.raises(UserError, match="tolerance"):
         reproduce(trained.records, trained.run_id, tolerance, print)
-
-
-def test_the_files_of_a_composition_are_those_that_it_reads(trained):
-    read = sources(trained.workspace.root, ["experiment=language/gpt_full", "seed=3"])
-    assert {"conf/experiment/language/gpt.yaml", "conf/experiment/language/gpt_full.yaml", "conf/data/tinyshakespeare.yaml"} <= set(read)
-    assert "conf/experiment/cnn/lenet5.yaml" not in read and read == sorted(read)
