@@ -206,4 +206,4 @@ def checkpoint_check(records: Records, run_id: str, hasher: Hasher) -> Check:
     held = [name for name, entry in manifest.files.items() if entry.sha256 == sha256 and name.startswith(f"{manifest.outputs['checkpoint']}/")]
     if not held:
         return Check(what, "damaged", f"no file of {manifest.outputs['checkpoint']} in the manifest of train/{key} has sha256 {sha256[:12]}")
-    return file_check(manifest.directory / held[0], sha256, hasher, f"train/{key}/{held[0]}")
+    return file_check(manifest.directory / held[0], sha256, hasher, f"train/{key}/{held[0]}", manifest.files[held[0]].bytes)

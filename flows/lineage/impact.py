@@ -197,7 +197,7 @@ def _code(records: Records, file: Path) -> tuple[str, Judge, Callable[[dict[str,
 
 def impact_text(found: dict[str, Any]) -> str:
     """Return the dependents for people, two lines each."""
-    lines = [f"{found['what']}: {len(found['runs'])} runs depend on it"]
+    lines = [f"{found['what']}: runs that depend on it: {len(found['runs'])}"]
     for run in found["runs"]:
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in run["metrics"].items())
         lines += [
