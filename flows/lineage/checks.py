@@ -79,7 +79,8 @@ def _entry_check(records: Records, manifest: Manifest, folder: Path, hasher: Has
         return Check(what, "damaged", f"entry {entry.number} of the ledger was changed")
     if entry.body.get("manifest_sha256") != sha256:
         return Check(what, "damaged", f"it is not the manifest that was entered (number {entry.number} of the ledger): it was edited")
-    return Check(f"{what} {sha256[:12]}, entry {entry.number} of the ledger", "verified")
+    source = f", taken from {entry.body['from']}" if "from" in entry.body else ""
+    return Check(f"{what} {sha256[:12]}, entry {entry.number} of the ledger{source}", "verified")
 
 
 def _entered_as(folder: Path) -> int | None:

@@ -25,7 +25,7 @@ from flows.processes import end_group
 from flows.project import python_command
 
 _GRACE_SECONDS = 20.0  # for the run in the scratch folder to leave, once it is told to
-_ELSEWHERE = ("store", "tracking")  # parts of a specification that the rebuilt run has of its own
+_ELSEWHERE = ("store", "tracking", "remote")  # parts of a specification that the rebuilt run has of its own
 
 
 def reproduce(records: Records, word: str, tolerance: float, announce: Callable[[str], None]) -> dict[str, Any]:
@@ -97,6 +97,8 @@ def _require_rebuildable(records: Records, word: str, announce: Callable[[str], 
 def _train(project: Path, account: dict[str, Any], store: Path) -> dict[str, Any]:
     """Run the run's own command in the rebuilt project, on a store of its own, and return the new run's account."""
     own = ["tracking.mode=disabled", f"store='{store}'"]  # last: they win
+    if "remote" in account["spec"]:  # older commits know none
+        own.append("remote=null")  # else the checkpoint would be taken from there, and nothing trained
     command = python_command("flows.guard", *python_command("flows", "run", *account["overrides"], *own, "--json"))
     path = os.pathsep.join(filter(None, (str(project), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
@@ -127,7 +129,7 @@ def _last_object(printed: str) -> dict[str, Any]:
 
 def _compare(then: dict[str, Any], now: dict[str, Any], tolerance: float) -> dict[str, Any]:
     metrics = compare_metrics(then["metrics"], now["metrics"], tolerance)
-    same_spec = digest({**now["spec"], **{name: then["spec"][name] for name in _ELSEWHERE}}, length=64) == then["spec_sha256"]
+    same_spec = digest({**now["spec"], **{name: then["spec"][name] for name in _ELSEWHERE if name in then["spec"]}}, length=64) == then["spec_sha256"]
     same_data = then["data"]["content_sha256"] == now["data"]["content_sha256"]
     keys = [account["stages"]["train"]["key"] for account in (then, now)]
     return {

@@ -13,6 +13,8 @@ from flows.lineage.hashing import Hasher
 from flows.lineage.records import Records
 from flows.store import MANIFEST, RECORDED
 
+_MARKS = ("pushed-", "unpushed-")  # files by which flows/exchange.py knows what the remote has
+
 
 def verify(records: Records, announce: Callable[[str], None]) -> dict[str, Any]:
     """Hash a store again, all of it.
@@ -99,7 +101,7 @@ def _beside(records: Records) -> list[str]:
         if manifest is not None:
             known = {MANIFEST, RECORDED, *(manifest.files if manifest.directory == folder.resolve() else ())}
             more = [name for p in sorted(folder.rglob("*")) if p.is_file() and (name := p.relative_to(folder).as_posix()) not in known]
-            extra += [f"{folder.parent.name}/{folder.name}/{name} is in no manifest" for name in more]
+            extra += [f"{folder.parent.name}/{folder.name}/{name} is in no manifest" for name in more if not name.startswith(_MARKS)]
     return aside + extra
 
 

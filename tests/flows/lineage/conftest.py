@@ -64,7 +64,8 @@ def trained(make_workspace: Callable[[], Workspace]) -> Trained:
     with open(workspace.root / CHANGED, "a") as stream:
         stream.write('\nMADE_BY = "a change that no commit holds"\n')
     (workspace.root / ADDED).write_text("# new\n")
-    result = workspace.result(*RUN)
+    (workspace.root.parent / "remote").mkdir()
+    result = workspace.result(*RUN, f"remote=file://{workspace.root.parent}/remote")  # from which it must not be taken when it is trained again
     (workspace.root / ADDED).unlink()
     subprocess.run(["git", "checkout", "--quiet", "--", CHANGED], cwd=workspace.root, check=True)
     with open(workspace.root / CONF, "a") as stream:

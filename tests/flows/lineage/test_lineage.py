@@ -50,7 +50,7 @@ def test_the_account_names_the_files_of_the_configuration_by_their_content(train
     assert conf["conf/data/digits.yaml"] == sha256_file(trained.workspace.root / "conf/data/digits.yaml")
     assert "conf/optimizer/sgd.yaml" not in conf
     (entry,) = [e for e in trained.records.entries if e.kind == "run"]
-    assert entry.body["conf"] == conf and entry.body["overrides"] == list(RUN[1:])
+    assert entry.body["conf"] == conf and entry.body["overrides"][:-1] == list(RUN[1:])
 
 
 # Trace
@@ -336,6 +336,8 @@ def test_the_run_is_trained_again_to_the_bit_from_its_commit_and_its_patch(train
     assert metrics["test/accuracy"]["old"] == trained.account["metrics"]["test"]["accuracy"]
     assert found["checkpoint"]["equal"] and found["train_key"]["equal"] and found["data"] == {"equal": True, "same_in_dvc": True}
     assert found["environment"] == []
+    assert list((trained.workspace.root.parent / "remote" / "stages" / "train").glob("*/manifest.json"))
+    assert "train: ran in" in done.stderr and "taken from" not in done.stderr  # though the run's remote has it
     assert "fetch digits" not in done.stderr and "prepare digits" not in done.stderr  # DVC's cache had them
     assert complaints(trained) == []  # and the run's own store is as it was
 
