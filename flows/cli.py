@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from components.errors import RunError, UserError
 
-COMMANDS = ("run", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc")
+COMMANDS = ("run", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc", "trace", "impact", "verify", "reproduce")
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended
 _EPILOG = """\
 examples:
@@ -31,6 +31,10 @@ examples:
   modelyard run data=fashion_mnist trainer.duration=5ep   another data set, another length
   modelyard run cluster=inline debug=fast                 a few steps of every stage, in one process
   modelyard run cluster=ray cluster.workers=8             on a running Ray cluster, one GPU a worker
+  modelyard trace store/stages/train/KEY/checkpoints/best   where a checkpoint comes from, each link verified
+  modelyard impact conf/optimizer/adamw.yaml              which runs depend on a file or on data
+  modelyard verify                                        was anything in the store changed
+  modelyard reproduce cnn-lenet5-1a2b                     the same run again, elsewhere; the figures side by side
 
 Overrides are Hydra's: group=value chooses a file under conf/, dotted.key=value sets a value.
 Exit codes: 0 done, 1 a run or a check failed, 2 the input was wrong, 130 interrupted (the same command continues).

@@ -17,6 +17,7 @@ from components.spec.parse import expectation_met, to_plain
 from components.spec.schema import Spec
 from flows import record, stages
 from flows.adapters.wandb import Tracker, tracking_mode
+from flows.compose import sources
 from flows.in_use import InUse
 from flows.predict import note
 from flows.store import Manifest, Partial, Store
@@ -31,6 +32,12 @@ REPORT_INPUTS = {  # what the report's run/ directory is made of: stage -> files
     "train": ("metrics.jsonl", "summary.json"),
     "evaluate": ("metrics.json", "samples.npz", "gallery.npz"),
 }
+
+# What the ledger repeats of a finished run's account, so that run.json cannot be changed unseen; the stages' keys too.
+ENTERED = (
+    *("run_id", "experiment", "overrides", "spec_sha256", "conf", "git", "patch_sha256", "environment"),
+    *("data", "checkpoint_sha256", "metrics"),
+)
 
 
 @dataclass
@@ -243,7 +250,7 @@ class PipelineRun:
     def _origin(self, key: str) -> dict[str, Any]:
         """What a checkpoint's meta.json says about where it comes from."""
         git, code = self._code()["git"], stages.code_digest(self.spec)
-        return {"run_id": self.run_id, "stage": key, "tracking_id": digest(key), "git": git, "code": code}
+        return {"run_id": self.run_id, "stage": key.removesuffix(".partial"), "tracking_id": digest(key), "git": git, "code": code}
 
     def _evaluate(self, partial: Partial) -> None:
         self._submit("evaluate", directory=str(partial.directory), checkpoint=self.checkpoint)
@@ -369,11 +376,10 @@ class PipelineRun:
         account = self.account(status)
         self.store.write(self.directory / "run.json", account)
         if status == "finished":
-            told = ("run_id", "experiment", "spec_sha256", "git", "patch_sha256", "environment", "data", "checkpoint_sha256", "metrics")
-            self.store.ledger.append("run", {name: account[name] for name in told} | {"stages": keys})
+            self.store.ledger.append("run", {name: account[name] for name in ENTERED} | {"stages": keys})
 
     def _code(self) -> dict[str, Any]:
-        """The checkout's state, looked at once; what no commit holds of it is kept beside run.json."""
+        """The checkout's state and the configuration's files, looked at once; what no commit holds is kept beside run.json."""
         if not self._checkout:
             git, patch = record.git_state(self.root), None
             if git["dirty"]:
@@ -381,7 +387,8 @@ class PipelineRun:
                 patch = record.sha256(changes)
                 with atomic_path(self.directory / "uncommitted.patch") as path:
                     path.write_bytes(changes)
-            self._checkout = {"git": git, "patch_sha256": patch}
+            conf = record.file_hashes(self.root, sources(self.root, self.overrides))
+            self._checkout = {"git": git, "patch_sha256": patch, "conf": conf}
         return self._checkout
 
     def _note_decisions(self, running: dict[str, StageResult]) -> None:

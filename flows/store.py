@@ -220,7 +220,12 @@ class Store:
         shutil.rmtree(partial, ignore_errors=True)  # what is left of it is nobody's: the stage is there
         return self._load(stage, key)
 
-    def _load(self, stage: str, key: str) -> Manifest | None:
+    def read(self, stage: str, key: str) -> Manifest | None:
+        """Return what a stage's manifest says, its files not looked at; None when it is absent or damaged.
+
+        Raises:
+            UserError: it was written by a newer modelyard.
+        """
         path = self.root / "stages" / stage / key / MANIFEST
         if not path.is_file():
             return None
@@ -237,8 +242,13 @@ class Store:
                 mend="update modelyard, or give another folder with store=/path/to/folder",
             )
         try:
-            manifest = _manifest(stage, key, path.parent, plain)
+            return _manifest(stage, key, path.parent, plain)
         except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def _load(self, stage: str, key: str) -> Manifest | None:
+        manifest = self.read(stage, key)
+        if manifest is None:
             return None
         return manifest if all(_unchanged(manifest.directory / name, entry) for name, entry in manifest.files.items()) else None
 
