@@ -1,7 +1,7 @@
 """Which runs go on now and which stages they use: `<store>/running/<run_id>-<random>.json`, a lease with a heartbeat (flows/lease.py).
 
-A run names a stage here before it looks for it. Who removes a stage looks here and renames it under the lock of this folder (flows/removal.py):
-either the run named it first and it stays, or it is gone before the run looks, and then the run makes it again.
+A run names a stage here before it looks for it. Who removes a stage (flows/housekeeping/removal.py) looks here and renames it under this folder's
+lock: either the run named it first and it stays, or it is gone before the run looks, and then the run makes it again.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.errors import UserError, nearest
-from flows.removal import tree_bytes
+from flows.housekeeping.removal import tree_bytes
 from flows.runs import Run, read_run, read_runs
 from flows.store import Store
 from flows.units import spell_bytes, spell_seconds

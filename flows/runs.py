@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,6 +16,7 @@ from flows.in_use import present_runs
 from flows.store import Store
 
 PINNED = "pinned.json"
+_SHOWN = 8  # names in a message
 _IN_STORE = re.compile(r"stages/(\w+)/([0-9a-f]{16})\b")
 
 
@@ -88,17 +89,34 @@ def find_run(store: Store, word: str) -> Path:
         UserError: none does, or several do.
     """
     names = sorted(p.name for p in (store.root / "runs").glob("[!.]*") if p.is_dir())
+    return store.root / "runs" / chosen(word, names, store.root)
+
+
+def chosen(word: str, names: Sequence[str], root: Path) -> str:
+    """Return the one run id that a word is, or begins.
+
+    Args:
+        names: of the runs that are known.
+        root: of the store, for the message.
+
+    Raises:
+        UserError: none does, or several do.
+    """
     fitting = [word] if word in names else [name for name in names if word and name.startswith(word)]
     if len(fitting) == 1:
-        return store.root / "runs" / fitting[0]
+        return fitting[0]
     if fitting:
-        shown = ", ".join(fitting[:8]) + (" ..." if len(fitting) > 8 else "")
-        raise UserError(f"{len(fitting)} runs begin with '{word}'", received=word, expected=f"more of one of: {shown}")
+        raise UserError(f"'{word}' is ambiguous: {len(fitting)} runs begin so", received=word, expected=f"more of one of: {_some(fitting)}")
     raise UserError(
         f"no run of this store begins with '{word}'{nearest(word, names)}",
-        received=f"{word}, in {store.root}",
-        mend="`modelyard runs list` shows the runs; --store names another store",
+        received=f"{word}, in {root}",
+        expected=f"one of: {_some(names)}" if names else "a run, and this store has none yet",
+        mend="`modelyard runs list` shows the runs; --store FOLDER names another store",
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
 
 
 def last_run(store: Store) -> Path:

@@ -130,7 +130,7 @@ class Store:
             return
         with exclusive(self.root / ".enter.lock"):
             begun = read_object(folder / RECORDED)
-            if "removing" in begun:  # somebody began to remove it, and was killed before it was gone (flows/removal.py)
+            if "removing" in begun:  # somebody began to remove it, and was killed before it was gone (flows/housekeeping/removal.py)
                 begun = {} if self.is_removed(manifest.stage, manifest.key, begun.pop("removing")) else begun
                 replace_json(folder / RECORDED, begun)
             if _is_entered(begun):

@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from flows.gc import collect_garbage, garbage_text
+    from flows.housekeeping.gc import collect_garbage, garbage_text
     from flows.open import find_store
     from flows.progress import terminal
 

@@ -39,7 +39,7 @@ def execute(options: argparse.Namespace) -> int:
         found = compare_runs(store, words)
         text = compare_text(found)
     elif name == "rm":
-        from flows.discard import discard_text, remove_run
+        from flows.housekeeping.discard import discard_text, remove_run
 
         found = remove_run(store, words[0])
         text = discard_text(found)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError, nearest
+from components.errors import UserError
 from components.files import read_json, sha256_file
 from components.training.pointer import resolve_pointer
 from flows.lineage.records import Records
-
-_SHOWN = 5  # names in a message
+from flows.runs import chosen
 
 
 @dataclass(frozen=True)
@@ -42,38 +41,13 @@ def find(records: Records, word: str) -> Subject:
     path = Path(word)
     if word and path.exists():
         return _by_path(records, path.resolve())
-    return Subject(find_run(records, word))
-
-
-def find_run(records: Records, word: str) -> str:
-    """Return the one run that a word is the id of, or the beginning of the id.
-
-    Raises:
-        UserError: there is none, or there are several.
-    """
-    known = records.run_ids
-    if word in known:
-        return word
-    found = [run_id for run_id in known if word and run_id.startswith(word)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(
-            f"'{word}' is ambiguous: {len(found)} runs begin so", received=word, expected=f"one of: {_some(found)}", mend="give more of it"
-        )
-    expected = f"a path to a checkpoint, or a run's id or its beginning, one of: {_some(known)}" if known else "this store has no run yet"
-    raise UserError(f"unknown run or checkpoint '{word}'{nearest(word, known)}", received=f"{word!r} in {records.store.root}", expected=expected)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return Subject(chosen(word, records.run_ids, records.store.root))
 
 
 def _by_path(records: Records, path: Path) -> Subject:
     runs = records.store.root.resolve() / "runs"
     if path.is_relative_to(runs) and path != runs:
-        return Subject(find_run(records, path.relative_to(runs).parts[0]))
+        return Subject(chosen(path.relative_to(runs).parts[0], records.run_ids, records.store.root))
     directory, file = _checkpoint(path)
     if directory is None:
         assert file is not None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
 from components.files import read_json
 from flows.ledger import Entry
 from flows.store import Manifest, Store
@@ -107,21 +105,3 @@ def _runs(folder: Path) -> dict[str, dict[str, Any]]:
         if isinstance(plain, dict) and isinstance(plain.get("stages"), dict):
             found[path.parent.name] = plain
     return found
-
-
-def open_records(overrides: Sequence[str]) -> Records:
-    """Read the records of the store that the configuration names, or `store=...` among the overrides.
-
-    Raises:
-        UserError: there is no store.
-    """
-    from flows.compose import compose
-    from flows.project import project_root
-
-    root = project_root()
-    store = (root / compose(root, list(overrides)).store).resolve()
-    if not store.is_dir():
-        raise UserError(
-            "there is no store", received=store, mend="train something first (`modelyard run`), or name the store with store=/path/to/folder"
-        )
-    return Records(root, Store(store))

@@ -15,13 +15,13 @@ import pytest
 from components.errors import UserError
 from components.files import digest, read_json, write_json
 from flows.exclusive import exclusive
-from flows.gc import collect_garbage, garbage_text, survey
+from flows.housekeeping.gc import collect_garbage, garbage_text, survey
+from flows.housekeeping.keeping import Kept, keeping
+from flows.housekeeping.living import Living
+from flows.housekeeping.removal import Item, Remover
 from flows.in_use import InUse, present_runs
-from flows.keeping import Kept, keeping
 from flows.lease import write_holder
-from flows.living import Living
 from flows.processes import MARK
-from flows.removal import Item, Remover
 from flows.runs import pin
 from flows.store import Store
 from tests.crash import crashes

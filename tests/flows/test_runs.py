@@ -10,7 +10,7 @@ import pytest
 from components.errors import UserError
 from components.files import read_json, write_json
 from flows.compare import compare_runs, compare_text
-from flows.discard import discard_text, remove_run
+from flows.housekeeping.discard import discard_text, remove_run
 from flows.in_use import InUse
 from flows.listing import list_runs, list_text, show_run, show_text
 from flows.runs import find_run, last_run, pin, pin_text, read_run
@@ -37,7 +37,7 @@ def test_a_run_is_found_by_an_unambiguous_beginning(store):
     assert find_run(store, "cnn-lenet5-a").name == find_run(store, "cnn-lenet5-alpha").name == "cnn-lenet5-alpha"
     add_run(store, "alphabet", {})
     assert find_run(store, "cnn-lenet5-alpha").name == "cnn-lenet5-alpha"  # whole, though another begins with it
-    with pytest.raises(UserError, match="4 runs begin with 'cnn'"):
+    with pytest.raises(UserError, match="ambiguous: 4 runs begin so"):
         find_run(store, "cnn")
     for word in ("cnn-lenet5-alhpa", ""):
         with pytest.raises(UserError, match="no run of this store begins with"):

@@ -57,7 +57,7 @@ def test_the_account_names_the_files_of_the_configuration_by_their_content(train
 
 
 def test_trace_prints_the_whole_chain_verified(trained):
-    found = trained.workspace.result("trace", trained.run_id, f"store={STORE}")
+    found = trained.workspace.result("trace", trained.run_id, f"--store={STORE}")
     assert [entry["link"] for entry in found["links"]] == [*LINKS, "metrics", "aliases", "ledger"]
     assert found["verified"] and failures(found) == []
     account = trained.account
@@ -145,7 +145,7 @@ def test_a_checkpoint_of_a_training_that_was_interrupted_has_a_chain_as_far_as_i
 
 @pytest.mark.parametrize("word", ["", "nothing", "runs", "/nowhere/checkpoints/best"])
 def test_a_word_that_names_nothing_is_refused_with_what_there_is(trained, word):
-    with pytest.raises(UserError, match="unknown run or checkpoint") as refused:
+    with pytest.raises(UserError, match="no run of this store begins with") as refused:
         trace(trained.records, word, print)
     assert trained.run_id in str(refused.value)
 
@@ -164,9 +164,9 @@ def test_a_file_that_is_no_checkpoint_of_this_store_is_refused(trained, tmp_path
 
 def test_the_command_line_says_it_in_one_sentence(trained):
     for command in ("trace", "reproduce"):
-        done = trained.workspace.run(command, "nothing", f"store={STORE}")
-        assert done.returncode == 2 and "unknown run or checkpoint 'nothing'" in done.stderr and "Traceback" not in done.stderr
-    done = trained.workspace.run("verify", "store=nowhere")
+        done = trained.workspace.run(command, "nothing", f"--store={STORE}")
+        assert done.returncode == 2 and "no run of this store begins with 'nothing'" in done.stderr and "Traceback" not in done.stderr
+    done = trained.workspace.run("verify", "--store=nowhere")
     assert done.returncode == 2 and "there is no store" in done.stderr
 
 
@@ -210,7 +210,7 @@ def test_what_depends_on_a_file_and_whether_it_has_changed_since(trained):
 
 def test_impact_through_the_command_line_from_a_folder_below(trained):
     done = subprocess.run(
-        [sys.executable, "-m", "flows", "impact", "lenet5.py", f"store={STORE}", "--json"],
+        [sys.executable, "-m", "flows", "impact", "lenet5.py", f"--store={STORE}", "--json"],
         cwd=trained.workspace.root / "components/models/cnn", env={**trained.workspace.env, "PYTHONPATH": str(trained.workspace.root)},
         capture_output=True, text=True,
     )  # fmt: skip
@@ -247,7 +247,7 @@ def test_of_a_run_whose_stages_are_gone_it_is_said_that_it_is_not_known(copied):
 
 
 def test_an_untouched_store_is_sound(trained):
-    done = trained.workspace.run("verify", f"store={STORE}", "--json")
+    done = trained.workspace.run("verify", f"--store={STORE}", "--json")
     found = last_object(done.stdout)
     assert done.returncode == 0 and found["sound"] and found["notes"] == []
     counts = found["counts"]
@@ -257,7 +257,7 @@ def test_an_untouched_store_is_sound(trained):
 
 
 def test_every_kind_of_tampering_is_named(trained, tmp_path):
-    done = trained.workspace.run("verify", f"store={damaged_copy(trained, tmp_path).store}", "--json")
+    done = trained.workspace.run("verify", f"--store={damaged_copy(trained, tmp_path).store}", "--json")
     assert done.returncode == 1
     told = "\n".join(last_object(done.stdout)["complaints"])
     for sign in (
@@ -327,7 +327,7 @@ def test_a_store_of_a_newer_modelyard_is_refused_and_kept(copied):
 
 def test_the_run_is_trained_again_to_the_bit_from_its_commit_and_its_patch(trained, tmp_path):
     assert not (trained.workspace.root / ADDED).exists()  # the working tree is not what the run was made from
-    done = trained.workspace.run("reproduce", trained.run_id, f"store={STORE}", "--json", TMPDIR=str(tmp_path))
+    done = trained.workspace.run("reproduce", trained.run_id, f"--store={STORE}", "--json", TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     found = last_object(done.stdout)
     assert found["reproduced"] and found["scratch"] is None and list(tmp_path.glob("modelyard-*")) == []

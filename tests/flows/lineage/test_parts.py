@@ -11,7 +11,7 @@ from components.errors import UserError
 from components.files import digest, write_json
 from flows.lineage.hashing import Hasher
 from flows.lineage.impact import impact
-from flows.lineage.names import find_run
+from flows.lineage.names import find
 from flows.lineage.records import Records
 from flows.lineage.reproduce import compare_metrics, reproduce_text
 from flows.lineage.verify import verify, verify_text
@@ -129,5 +129,5 @@ def test_what_a_run_that_is_built_on_depends_on_is_the_other_s_too(tmp_path):
 def test_an_empty_store_has_nothing_to_name(tmp_path):
     records = Records(tmp_path, Store(tmp_path))
     assert verify(records, print)["sound"]
-    with pytest.raises(UserError, match="this store has no run yet"):
-        find_run(records, "cnn")
+    with pytest.raises(UserError, match="this store has none yet"):
+        find(records, "cnn")

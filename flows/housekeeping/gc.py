@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
+from flows.housekeeping.keeping import Kept, keeping
+from flows.housekeeping.living import Living
+from flows.housekeeping.removal import ASIDE, Item, Remover, tree_bytes
 from flows.in_use import RUNNING
-from flows.keeping import Kept, keeping
 from flows.lease import is_dead
-from flows.living import Living
-from flows.removal import ASIDE, Item, Remover, tree_bytes
 from flows.store import Store
 from flows.units import spell_bytes
 

@@ -14,7 +14,7 @@ from components.spec.parse import parse
 from components.spec.schema import Spec
 from flows.catalogue import best
 from flows.compose import compose
-from flows.living import Living
+from flows.housekeeping.living import Living
 from flows.runs import Run, champions, read_runs
 from flows.store import MANIFEST, Store
 

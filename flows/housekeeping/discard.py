@@ -6,10 +6,10 @@ from typing import Any
 
 from components.errors import UserError
 from flows.exclusive import exclusive
+from flows.housekeeping.keeping import Kept, champion_stages, is_champion
+from flows.housekeeping.living import Living
+from flows.housekeeping.removal import Item, Remover, delete, put_aside, tree_bytes
 from flows.in_use import RUNNING, present_runs
-from flows.keeping import Kept, champion_stages, is_champion
-from flows.living import Living
-from flows.removal import Item, Remover, delete, put_aside, tree_bytes
 from flows.runs import Run, champions, read_run, read_runs
 from flows.store import Store
 from flows.units import spell_bytes

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.exclusive import exclusive
+from flows.housekeeping.keeping import Kept, StageKey
+from flows.housekeeping.living import Living
 from flows.in_use import RUNNING
-from flows.keeping import Kept, StageKey
 from flows.lease import read_holder, runs_here
-from flows.living import Living
 from flows.processes import end_marked
 from flows.store import Store
 
