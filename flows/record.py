@@ -14,9 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from components.data.params import PREPARED, RAW
+from components.data.params import PREPARED, RAW, read_yaml
+from components.errors import UserError
 from components.files import sha256_file
 
 # What makes a run, and all that is ever copied of a checkout.
@@ -91,8 +90,8 @@ def machine() -> dict[str, Any]:
 def dvc_version(root: Path, key: str) -> dict[str, Any]:
     """Return the checksums by which DVC knows the raw and the prepared files of a data set: `{raw, prepared}`, null where dvc.lock has none."""
     try:
-        stages = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        stages = read_yaml(root / "dvc.lock")["stages"]
+    except (OSError, KeyError, TypeError, UserError):
         stages = {}
     outs = {out["path"]: out.get("md5") for name in (f"fetch@{key}", f"prepare@{key}") for out in stages.get(name, {}).get("outs", [])}
     return {"raw": outs.get((RAW / key).as_posix()), "prepared": outs.get((PREPARED / key).as_posix())}

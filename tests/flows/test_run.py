@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from components.files import read_json, sha256_file
+from tests.conftest import OWN_SERVER
 
 STAGES = ["data", "check", "train", "evaluate", "report"]
 RUN = ("run", "trainer.duration=4ep")
@@ -26,7 +27,7 @@ def workspace(make_workspace):
 @pytest.fixture(scope="module")
 def ran(workspace):
     """One run of LeNet-5 on digits: Prefect's temporary server, DVC, two Ray workers, W&B offline."""
-    return workspace.result(*RUN)
+    return workspace.result(*RUN, **OWN_SERVER)
 
 
 def test_every_stage_ran_and_said_where(ran):
