@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test install lint clean
+.PHONY: demo test chaos install lint clean
 
 demo: install
 	$(BIN)/modelyard run
@@ -11,6 +11,10 @@ demo: install
 # Two processes, a file's tests in one of them, long files first (tests/conftest.py). Compiled modules are kept: the tests start hundreds of processes.
 test: install
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# kill -9 at every step of every stage, on whoever works there: some hundred cells, an hour or two. `python -m tests.chaos train ray` plays a part.
+chaos: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

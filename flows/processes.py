@@ -69,22 +69,40 @@ def start_ticks(pid: int) -> int | None:
 def marked(*tokens: str) -> list[psutil.Process]:
     """Return the processes of this machine that some attempts started, this one and those above it left out."""
     own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    return [process for process in carrying(MARK, *tokens) if process.pid not in own]
+
+
+def carrying(name: str, *values: str) -> list[psutil.Process]:
+    """Return the running processes of this machine that were started with a variable of one of these values in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid not in own and process.environ().get(MARK) in tokens and process.status() != psutil.STATUS_ZOMBIE:
+            if _carries(process, name, values) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except psutil.Error:
+        except (psutil.Error, OSError):
             continue
     return found
 
 
+def _carries(process: psutil.Process, name: str, values: tuple[str, ...]) -> bool:
+    """Look at the raw block: Ray's workers set their titles, which leaves holes in it, and psutil reads as far as the first."""
+    if not Path("/proc/self/environ").exists():
+        return process.environ().get(name) in values
+    wanted = {f"{name}={value}".encode() for value in values}
+    return not wanted.isdisjoint(Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"))
+
+
 def end_marked(token: str) -> None:
-    """End every process that a dead attempt has left on this machine, and those that they start meanwhile."""
-    while left := marked(token):
+    """End every process that a dead attempt has left on this machine, and those that they start meanwhile.
+
+    Raises:
+        RunError: one does not end.
+    """
+    deadline = time.monotonic() + _KILL_SECONDS
+    while left := marked(token):  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
+        if time.monotonic() > deadline:
+            raise RunError(f"processes of a dead attempt cannot be ended: {[p.pid for p in left]}; end them, then run the same command again")
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        _, alive = psutil.wait_procs(left, timeout=_KILL_SECONDS)
-        if alive:
-            raise RunError(f"processes of a dead attempt cannot be ended: {[p.pid for p in alive]}; end them, then run the same command again")
+        time.sleep(_POLL_SECONDS)

@@ -371,12 +371,13 @@ class PipelineRun:
         keys = {name: result.key for name, result in self.results.items()}
         before = self._told()
         reused = running is None and all(result.status == "reused" for result in self.results.values())
-        if before.get("status") == "finished" and keys.items() <= {name: told["key"] for name, told in before["stages"].items()}.items() and reused:
-            return  # nothing happened that is not written down
-        account = self.account(status)
-        self.store.write(self.directory / "run.json", account)
-        if status == "finished":
-            self.store.ledger.append("run", {name: account[name] for name in ENTERED} | {"stages": keys})
+        known = {name: told["key"] for name, told in before.get("stages", {}).items()}
+        finished = before.get("status") == "finished" and reused and keys.items() <= known.items()
+        account = before if finished else self.account(status)
+        if not finished:
+            self.store.write(self.directory / "run.json", account)
+        if account["status"] == "finished":  # written down before, perhaps by an attempt that was killed before it could enter it
+            self.store.enter_run(self.directory, {name: account.get(name) for name in ENTERED} | {"stages": known if finished else keys})
 
     def _code(self) -> dict[str, Any]:
         """The checkout's state and the configuration's files, looked at once; what no commit holds is kept beside run.json."""

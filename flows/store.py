@@ -128,24 +128,40 @@ class Store:
         remove_dead(self.lease(manifest.stage, manifest.key))
         if _is_entered(read_object(folder / RECORDED)):
             return
+        sha256 = sha256_file(folder / MANIFEST)
+        source = {} if manifest.source is None else {"from": manifest.source}
+        body = {"stage": manifest.stage, "key": manifest.key, "manifest_sha256": sha256, "seconds": manifest.seconds, **source, **context}
+        self._enter(folder, "stage", body, ("manifest_sha256",))
+
+    def enter_run(self, folder: Path, body: dict[str, Any]) -> None:
+        """Enter a finished run in the ledger, once for the stages that it is made of, likewise.
+
+        Args:
+            folder: the run's.
+            body: what the entry says; `run_id` and `stages` tell it from others.
+        """
+        self._enter(folder, "run", body, ("run_id", "stages"))
+
+    def _enter(self, folder: Path, kind: str, body: dict[str, Any], identity: tuple[str, ...]) -> None:
+        wanted = {name: body[name] for name in identity}
+        of = digest(wanted)
         with exclusive(self.root / ".enter.lock"):
             begun = read_object(folder / RECORDED)
             if "removing" in begun:  # somebody began to remove it, and was killed before it was gone (flows/housekeeping/removal.py)
-                begun = {} if self.is_removed(manifest.stage, manifest.key, begun.pop("removing")) else begun
+                begun = {} if self.is_removed(body["stage"], body["key"], begun.pop("removing")) else begun
                 replace_json(folder / RECORDED, begun)
+            if begun.get("of") != of:  # a run of this id that is made of other stages now
+                begun = {}
             if _is_entered(begun):
                 return
-            sha256 = sha256_file(folder / MANIFEST)
             entry = None
             if "offset" in begun:  # somebody was killed in here: the entry is written, after that place, or it is not
                 after = self.ledger.entries(begun["offset"])
-                entry = next((e for e in after if e.kind == "stage" and e.body.get("manifest_sha256") == sha256), None)
+                entry = next((e for e in after if e.kind == kind and {name: e.body.get(name) for name in identity} == wanted), None)
             if entry is None:
-                replace_json(folder / RECORDED, {"offset": self.ledger.size()})
-                source = {} if manifest.source is None else {"from": manifest.source}
-                body = {"stage": manifest.stage, "key": manifest.key, "manifest_sha256": sha256, "seconds": manifest.seconds, **source, **context}
-                entry = self.ledger.append("stage", body)
-            replace_json(folder / RECORDED, {"number": entry.number, "sha256": entry.sha256})
+                replace_json(folder / RECORDED, {"of": of, "offset": self.ledger.size()})
+                entry = self.ledger.append(kind, body)
+            replace_json(folder / RECORDED, {"of": of, "number": entry.number, "sha256": entry.sha256})
 
     def enter_removal(self, stage: str, key: str) -> None:
         """Enter in the ledger, once, that a stage will be removed."""

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from flows.processes import carrying
 from flows.project import python_command
 from tests.forked import run_command
 
@@ -68,15 +69,28 @@ class Workspace:
 
     def processes(self) -> list[psutil.Process]:
         """Every process that descends from a command run here: it carries this workspace's mark in its environment."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                marked = process.environ().get("MODELYARD_TEST_MARK") == self.env["MODELYARD_TEST_MARK"]
-                if marked and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return carrying("MODELYARD_TEST_MARK", self.env["MODELYARD_TEST_MARK"])
+
+
+def copy_project(root: Path, prefect: dict[str, str]) -> Workspace:
+    """Copy the project's files, as git knows them, into a folder that does not exist yet, and commit them there.
+
+    Args:
+        prefect: PREFECT_HOME, and PREFECT_API_URL for commands that are not to start a server of their own.
+    """
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    dropped = ("PREFECT_API_URL", "WANDB_API_KEY", "PYTHONPATH", "MODELYARD_DATA_MIRROR")
+    env = {k: v for k, v in os.environ.items() if k not in dropped}
+    env |= {**prefect, "DVC_SITE_CACHE_DIR": str(root / ".dvc-site"), "MODELYARD_TEST_MARK": uuid.uuid4().hex}
+    return Workspace(root, env)
 
 
 OWN_SERVER = {"PREFECT_API_URL": ""}  # for a command that is to start a temporary Prefect server, as it does for a person
@@ -108,20 +122,7 @@ def make_workspace(tmp_path_factory: pytest.TempPathFactory, prefect_server: dic
     made: list[Workspace] = []
 
     def make() -> Workspace:
-        root = tmp_path_factory.mktemp("workspace") / "project"
-        listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-        for name in filter(None, names):
-            if (ROOT / name).is_file():
-                target = root / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes((ROOT / name).read_bytes())
-        for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]):
-            subprocess.run(["git", *command], cwd=root, check=True)
-        dropped = ("PREFECT_API_URL", "WANDB_API_KEY", "PYTHONPATH", "MODELYARD_DATA_MIRROR")
-        env = {k: v for k, v in os.environ.items() if k not in dropped}
-        env |= {**prefect_server, "DVC_SITE_CACHE_DIR": str(root / ".dvc-site"), "MODELYARD_TEST_MARK": uuid.uuid4().hex}
-        made.append(Workspace(root, env))
+        made.append(copy_project(tmp_path_factory.mktemp("workspace") / "project", prefect_server))
         return made[-1]
 
     yield make

@@ -6,7 +6,6 @@ import importlib.util
 import logging
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pooch
 import requests
 
 from components.data.archives import unpack, verify_archive
-from components.data.publish import atomic_directory
+from components.data.publish import atomic_directory, temporary_directory
 from components.errors import UserError
 from components.spec.schema import FetchSpec
 
@@ -38,12 +37,12 @@ def fetch(definition: FetchSpec, output: Path, mirror: Path | None = None) -> st
     Raises:
         UserError: no route has the files, or what it has does not match its checksum.
     """
-    with atomic_directory(output) as folder, tempfile.TemporaryDirectory(prefix=".tmp-download-", dir=output.parent) as scratch:
+    with atomic_directory(output) as folder, temporary_directory(output) as scratch:
         if definition.path is not None:
             return own_files(Path(definition.path), folder)
         if not definition.archives and not definition.mirror:
             return "nothing, the reader generates the data"
-        archives, route = _archives(definition, mirror, Path(scratch))
+        archives, route = _archives(definition, mirror, scratch)
         size = unpack(archives, definition.files, folder) if definition.unpack else _as_they_are(archives, definition.files, folder)
     return f"{len(definition.files)} files, {size / 2**20:.1f} MiB{' unpacked' * definition.unpack}, from {route}"
 

@@ -28,6 +28,7 @@ from components.errors import RunError, UserError
 from components.files import digest, read_json, write_text
 from components.spec.parse import parse_data, to_plain
 from components.spec.schema import DataSpec
+from flows.adapters.dvc_remains import mend
 from flows.code import fingerprint
 from flows.processes import end_group
 from flows.project import python_command
@@ -40,6 +41,7 @@ _PART_TOLD = {"didn't change, skipping": "unchanged", "is cached - skipping run"
 _BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 _BUSY_WAIT_SECONDS = 600.0
 _TAIL_LINES = 30
+_SIGNALLED = 128  # greater exit codes: a signal ended it
 _GRACE_SECONDS = 5.0  # from the interrupt to the kill
 
 
@@ -103,7 +105,10 @@ def prepare(root: Path, key: str, on_line: Callable[[str], None]) -> Path:
         error_file = root / ".dvc" / "tmp" / "modelyard-error.json"
         error_file.unlink(missing_ok=True)
         command = python_command("flows.guard", *python_command("dvc", "repro", f"prepare@{key}"))
+        kept = mend(root)
         code, tail = _repeat_while_busy(command, root, error_file, on_line)
+        if 0 <= code <= _SIGNALLED:
+            kept.unlink(missing_ok=True)
         if error_file.exists():
             told = read_json(error_file)
             error_file.unlink()

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from flows.processes import end_group
+from flows.processes import MARK, carrying, end_group, end_marked
 
 FAMILY = """
 import signal, subprocess, sys, time
@@ -50,3 +50,27 @@ def test_a_child_that_outlives_its_parent_is_ended_too():
     assert runs(child) and os.getpgid(child) == parent.pid
     end_group(parent, signal.SIGTERM, grace_seconds=1.0)
     assert not runs(child)
+
+
+def test_a_process_is_known_by_its_environment_even_where_a_title_has_overwritten_a_part_of_it():
+    """Ray's workers call themselves `ray::...`; psutil reads their environment as far as the first hole."""
+    code = (
+        "import ctypes, time; block = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), 'environ');"
+        "address = ctypes.cast(block, ctypes.POINTER(ctypes.c_void_p))[0];"
+        "ctypes.memset(address, 0, len(block[0])); print('ready', flush=True); time.sleep(60)"
+    )
+    env = {"A_FIRST": "overwritten", **os.environ, "CHAOS_TEST": "found"}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert [p.pid for p in carrying("CHAOS_TEST", "found")] == [process.pid]
+        assert carrying("CHAOS_TEST", "foun") == []
+        process.kill()
+
+
+def test_a_dead_attempts_process_counts_as_ended_though_nobody_reaps_it():
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, MARK: "an attempt"}) as process:
+        started = time.monotonic()
+        end_marked("an attempt")
+        assert time.monotonic() - started < 8  # it would wait 10 s for a process that is there
+        assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+        assert process.wait() == -signal.SIGKILL
