@@ -11,6 +11,7 @@ from typing import Any
 
 from components.errors import UserError
 from components.spec.schema import ClusterSpec, Spec
+from flows.adapters.ray import remove_orphans
 from flows.compose import compose
 from flows.lease import mark_this_process
 from flows.project import project_root, require_writable
@@ -43,6 +44,7 @@ def open_run(
     require_writable(store.root)
     preflight(spec)
     mark_this_process()
+    remove_orphans(store.mailboxes)
     return PipelineRun(root, spec, list(overrides), command, store, announce, follow)
 
 

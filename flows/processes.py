@@ -66,10 +66,10 @@ def start_ticks(pid: int) -> int | None:
         return None
 
 
-def marked(*tokens: str) -> list[psutil.Process]:
-    """Return the processes of this machine that some attempts started, this one and those above it left out."""
+def marked(*tokens: str, mark: str = MARK) -> list[psutil.Process]:
+    """Return the processes of this machine that some attempts started, or what else sets a mark; this one and those above it left out."""
     own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
-    return [process for process in carrying(MARK, *tokens) if process.pid not in own]
+    return [process for process in carrying(mark, *tokens) if process.pid not in own]
 
 
 def carrying(name: str, *values: str) -> list[psutil.Process]:
@@ -92,16 +92,16 @@ def _carries(process: psutil.Process, name: str, values: tuple[str, ...]) -> boo
     return not wanted.isdisjoint(Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"))
 
 
-def end_marked(token: str) -> None:
-    """End every process that a dead attempt has left on this machine, and those that they start meanwhile.
+def end_marked(token: str, mark: str = MARK) -> None:
+    """End every process that a dead attempt has left on this machine, or what else sets a mark, and those that they start meanwhile.
 
     Raises:
         RunError: one does not end.
     """
     deadline = time.monotonic() + _KILL_SECONDS
-    while left := marked(token):  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
+    while left := marked(token, mark=mark):  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
         if time.monotonic() > deadline:
-            raise RunError(f"processes of a dead attempt cannot be ended: {[p.pid for p in left]}; end them, then run the same command again")
+            raise RunError(f"processes that should be dead cannot be ended: {[p.pid for p in left]}; end them, then run the same command again")
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()

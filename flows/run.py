@@ -111,7 +111,7 @@ class PipelineRun:
     def warm(self) -> None:
         """Begin to start the workers, so that they come up while earlier stages run."""
         if self._workers is None:
-            self._workers = start_workers(self.spec.cluster, self.store.root / "mailboxes")
+            self._workers = start_workers(self.spec.cluster, self.store.mailboxes)
 
     def warm_if_local(self) -> None:
         """As `warm`, on a cluster of our own; on a shared one nobody holds GPUs while data is prepared."""
@@ -173,6 +173,7 @@ class PipelineRun:
             assert d.manifest is not None
             self.done[d.stage] = d.manifest
             self.results[d.stage] = StageResult("reused", 0.0, str(d.manifest.directory), d.manifest.key, d.why)
+            self.store.enter(d.manifest, experiment=self.spec.experiment, run_id=self.run_id)  # who finished it may have been killed before he could
             self.store.note_last(d.stage, d.manifest.key, self.spec.experiment)
         self._record("finished")
         self._push(list(self.done.values()), finished=True)

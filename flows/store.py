@@ -114,6 +114,11 @@ class Store:
             lease.ownership.require()
             self._commit(stage, key, parts, partial, final, time.monotonic() - started)
 
+    @property
+    def mailboxes(self) -> Path:
+        """Where worker groups that live in processes of their own get their jobs from, a directory each."""
+        return self.root / "mailboxes"
+
     def lease(self, stage: str, key: str) -> Path:
         """The file that names who works on a stage, while somebody does."""
         return self.root / "leases" / f"{stage}-{key}.json"

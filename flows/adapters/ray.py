@@ -15,6 +15,7 @@ its own because Ray takes over what it lives in: signal handlers, and the whole 
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -29,10 +30,11 @@ from components.spec.parse import to_plain
 from components.spec.schema import ClusterSpec
 from components.training.notices import Notice, Told
 from flows.lease import is_dead, write_holder
-from flows.processes import end_group
+from flows.processes import end_group, end_marked
 from flows.project import python_command
 from flows.workers import listening
 
+_MARK = "MODELYARD_GROUP"  # in the environment of everything that a group starts: its mailbox's name
 _POLL_SECONDS = 0.05
 _CLOSE_SECONDS = 15.0
 OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own; nothing large passes through it
@@ -47,14 +49,14 @@ class RayWorkers:
     """
 
     def __init__(self, cluster: ClusterSpec, mailboxes: Path) -> None:
-        _remove_orphans(mailboxes)
         self.mailbox = mailboxes / uuid.uuid4().hex[:12]
         write_holder(self.mailbox / "driver.json")
         self._jobs = 0
         write_json(self.mailbox / "cluster.json", to_plain(cluster))
         with open(self.mailbox / "group.log", "wb") as output:
             command = python_command("flows.adapters.ray_group", str(self.mailbox))
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+            env = os.environ | {_MARK: self.mailbox.name}
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=env)
 
     def submit(self, job: str, config: dict[str, Any]) -> None:
         name = f"job_{self._jobs:03d}"
@@ -89,17 +91,23 @@ class RayWorkers:
             self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             end_group(self._process, signal.SIGKILL, _CLOSE_SECONDS)
-        shutil.rmtree(self.mailbox, ignore_errors=True)
+        _remove(self.mailbox)
 
     def _log_tail(self) -> str:
         return "\n".join((self.mailbox / "group.log").read_text(errors="replace").splitlines()[-15:])
 
 
-def _remove_orphans(mailboxes: Path) -> None:
-    """Remove the mailboxes of drivers that were killed. Their worker groups end by themselves (ray_group.py)."""
+def remove_orphans(mailboxes: Path) -> None:
+    """Remove the mailboxes of drivers that were killed, with what their worker groups have left running: a group ends by itself, but not at once."""
     for mailbox in mailboxes.glob("*"):
         if is_dead(mailbox / "driver.json"):
-            shutil.rmtree(mailbox, ignore_errors=True)
+            _remove(mailbox)
+
+
+def _remove(mailbox: Path) -> None:
+    """Workers whose group or raylet was killed live on for seconds; what they write of their failure would bring the directory back."""
+    end_marked(mailbox.name, _MARK)
+    shutil.rmtree(mailbox, ignore_errors=True)
 
 
 def is_final(failed: Path) -> bool:

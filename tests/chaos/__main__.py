@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [WORDS ...]`: plays the matrix, or the cells whose names hold all the words, and prints a line for each."""
+"""`python -m tests.chaos ["WORDS" ...]`: plays the matrix, or the cells whose names hold all the words of an argument, and prints a line for each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _CROWD = 20
 def main() -> int:
     """Play the crowd (`crowd`) and the cells; 1 when one of them failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("words", nargs="*", help="cells whose names hold all of these")
+    parser.add_argument("words", nargs="*", help='cells by words of their names: "train ray" "report done"; "crowd" is the pipelines at once')
     parser.add_argument("--at-a-time", type=int, default=2)
     chosen = parser.parse_args()
-    cells = [c for c in CELLS if all(word in c.name.split() for word in chosen.words)]
+    phrases = [set(words.split()) for words in chosen.words] or [set()]
+    cells = [c for c in CELLS if any(phrase <= set(c.name.split()) for phrase in phrases)]
     started, failed = time.monotonic(), 0
     if not chosen.words or "crowd" in chosen.words:
         failed += _crowd()

@@ -17,7 +17,6 @@ VICTIMS = {
     "writer": None,  # the worker that writes: whoever comes by
     "raylet": r"/raylet --",
     "group": r"-m flows\.adapters\.ray_group ",
-    "tracker": r"-m flows\.adapters\.wandb ",
 }
 
 
@@ -129,7 +128,6 @@ CELLS = (
     *_cells("data", "before after done committed entered", "driver"),
     *_cells("check", "before during after done committed entered", "driver"),
     *_cells("train", "before half unnamed unpointed best last deleting summary after done committed entered", "driver"),
-    *_cells("train", "unnamed", "tracker"),
     *_cells("evaluate", "before during after done committed entered", "driver"),
     *_cells("report", "before during after done committed entered recorded", "driver"),
     *_cells("fetch", "during", "driver raylet", RAY),

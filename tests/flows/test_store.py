@@ -99,6 +99,15 @@ def test_killed_at_any_step_the_stage_is_absent_or_whole_runs_on_and_is_entered_
     assert adopted > 0  # killed between the manifest and the rename: what was finished is not run again
 
 
+def test_killed_at_any_step_a_run_is_entered_once_for_what_it_is_made_of(tmp_path):
+    bodies = [{"run_id": "cnn-1", "stages": {"train": key}, "metrics": {}} for key in "ab"]
+    for n in crashes(lambda n: Store(tmp_path / str(n)).enter_run(tmp_path / str(n) / "run", bodies[0])):
+        store = Store(tmp_path / str(n))
+        for body in (bodies[0], bodies[0], bodies[1], bodies[1]):
+            store.enter_run(tmp_path / str(n) / "run", body)
+        assert [e.body for e in store.ledger.entries()] == bodies and store.ledger.complaints() == []
+
+
 def test_a_manifest_whose_files_are_not_there_yet_is_not_adopted(tmp_path):
     store = Store(tmp_path)
     found = finish(store, "first")
