@@ -8,9 +8,9 @@ BIN := $(VENV)/bin
 demo: install
 	$(BIN)/modelyard run
 
-# Two processes, a file's tests in one of them: half of the suite waits for Ray, Prefect and DVC to start.
+# Two processes, a file's tests in one of them, long files first (tests/conftest.py). Compiled modules are kept: the tests start hundreds of processes.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # kill -9 at every step of every stage, on whoever works there: some hundred cells, an hour or two. `python -m tests.chaos train ray` plays a part.
 chaos: install

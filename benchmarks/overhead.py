@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.project import ROOT, copy_project
 from benchmarks.record import publish
 
-ROOT = Path(__file__).resolve().parents[1]
 REPEATS = 3
 EPOCHS = 40
 
@@ -52,11 +52,7 @@ def _bare() -> dict[str, float]:
 
 
 def _ours(project: Path, home: Path, epochs: int) -> dict[str, float]:
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(lambda n: (ROOT / n).is_file(), names.splitlines()):
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    copy_project(project)
     environment = {**os.environ, "PREFECT_HOME": str(home)}
     command = [sys.executable, "-m", "flows", "run", f"trainer.duration={epochs}ep", "trainer.log_every_steps=1", "--json"]
     started = time.time()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
-from components.files import read_json
+from components.files import read_object
 from components.spec.parse import expectation_met
 from components.spec.schema import Expectation, Spec
 from flows.compose import compose, group_choices
@@ -41,7 +41,7 @@ def _row(root: Path, name: str) -> dict[str, Any]:
         "source": spec.source,
         "description": spec.description,
         "expected": None if wish is None else _bound(wish),
-        "best": _best(spec, wish, Store((root / spec.store).resolve())),
+        "best": best(spec, _records(spec, Store((root / spec.store).resolve()))),
     }
 
 
@@ -52,22 +52,37 @@ def _bound(wish: Expectation) -> str:
     return f"{wish.metric} >= {wish.minimum:g}" if wish.minimum is not None else f"{wish.metric} <= {wish.maximum:g}"
 
 
-def _best(spec: Spec, wish: Expectation | None, store: Store) -> dict[str, Any] | None:
-    """The best finished run on the experiment's own data: by what is expected of it first, else by what it monitors."""
-    metric = wish.metric if wish is not None else spec.trainer.monitor.metric
-    upwards = wish.minimum is not None if wish is not None else spec.trainer.monitor.mode == "max"
+def judged_by(spec: Spec) -> tuple[str, bool]:
+    """Return the metric that runs are judged by, and whether more is better: what is expected of them first, else what they monitor."""
+    if spec.expect:
+        return spec.expect[0].metric, spec.expect[0].minimum is not None
+    return spec.trainer.monitor.metric, spec.trainer.monitor.mode == "max"
+
+
+def best(spec: Spec, records: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the best finished run on the experiment's own data, `{metric, value, run_id, met, runs}`, or None.
+
+    Args:
+        spec: of the experiment.
+        records: what run.json says of runs, of other experiments too.
+    """
+    wish = spec.expect[0] if spec.expect else None
+    metric, upwards = judged_by(spec)
     split, _, name = metric.partition("/")
-    found = [(run["metrics"][split][name], run["run_id"], run["metrics"]) for run in _runs(spec, store) if name in run["metrics"].get(split, {})]
+    found = [(r["metrics"][split][name], r["run_id"], r["metrics"]) for r in _fitting(spec, records) if name in r["metrics"].get(split, {})]
     if not found:
         return None
     value, run_id, metrics = (max if upwards else min)(found, key=lambda entry: entry[0])
     return {"metric": metric, "value": value, "run_id": run_id, "met": None if wish is None else expectation_met(wish, metrics), "runs": len(found)}
 
 
-def _runs(spec: Spec, store: Store) -> Iterator[dict[str, Any]]:
-    """The records of the experiment's finished runs on its own data set, shortened ones (with no expectation) left out."""
-    for path in sorted(store.root.glob(f"runs/{spec.experiment.replace('/', '-')}-*/run.json")):
-        record = read_json(path)
+def _records(spec: Spec, store: Store) -> Iterator[dict[str, Any]]:
+    return (read_object(path) for path in sorted(store.root.glob(f"runs/{spec.experiment.replace('/', '-')}-*/run.json")))
+
+
+def _fitting(spec: Spec, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The experiment's finished runs on its own data set, shortened ones (with no expectation) left out."""
+    for record in records:
         same = record.get("experiment") == spec.experiment and record["spec"]["data"]["name"] == spec.data.name
         if same and record["status"] == "finished" and bool(record["spec"]["expect"]) == bool(spec.expect):
             yield {"metrics": {}, **record}

@@ -14,19 +14,27 @@ from typing import Any, NoReturn
 
 from components.errors import RunError, UserError
 
-COMMANDS = ("run", "plan", "doctor", "find", "repeat", "list")
+COMMANDS = ("run", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc", "trace", "impact", "verify", "reproduce")
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended
 _EPILOG = """\
 examples:
   modelyard list                                          the catalogue, with the best result of each system in this store
   modelyard repeat experiment=graph/gcn_cora --over seed=0..9   ten runs, mean and deviation
   modelyard plan experiment=cnn/lenet5 data=mnist         what would run and why; runs nothing
+  modelyard why train                                     what the last run decided about a stage, and every change behind it
+  modelyard runs compare cnn-lenet5-1a cnn-lenet5-9c      configuration and metrics side by side; `runs list` has them all
+  modelyard gc                                            what the store could be without; --yes frees it
+  modelyard doctor                                        is this machine sound: versions, ports, folders, clock, what killed runs left
   modelyard doctor experiment=cnn/lenet5                  the checks before training: does it learn, are data and loss sound
   modelyard find lr                                       the learning rate range test; `find batch`: the batch size
   modelyard run                                           LeNet-5 on scikit-learn's digits, two Ray workers
   modelyard run data=fashion_mnist trainer.duration=5ep   another data set, another length
   modelyard run cluster=inline debug=fast                 a few steps of every stage, in one process
   modelyard run cluster=ray cluster.workers=8             on a running Ray cluster, one GPU a worker
+  modelyard trace store/stages/train/KEY/checkpoints/best   where a checkpoint comes from, each link verified
+  modelyard impact conf/optimizer/adamw.yaml              which runs depend on a file or on data
+  modelyard verify                                        was anything in the store changed
+  modelyard reproduce cnn-lenet5-1a2b                     the same run again, elsewhere; the figures side by side
 
 Overrides are Hydra's: group=value chooses a file under conf/, dotted.key=value sets a value.
 Exit codes: 0 done, 1 a run or a check failed, 2 the input was wrong, 130 interrupted (the same command continues).

@@ -31,6 +31,22 @@ def compose(root: Path, overrides: list[str] | tuple[str, ...] = ()) -> Spec:
     return parse_spec(plain)
 
 
+def sources(root: Path, overrides: list[str] | tuple[str, ...] = ()) -> list[str]:
+    """Return the files that `compose` reads for the same overrides, as paths from the project's folder, sorted."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    conf = root / "conf"
+    with _LOCK:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(config_dir=str(conf), version_base="1.3"):
+            forced = [_forced(conf, override) for override in overrides]
+            read = GlobalHydra.instance().config_loader().compute_defaults_list("config", forced, RunMode.RUN).defaults
+    files = {conf / f"{part.config_path}.yaml" for part in read}
+    return sorted(file.relative_to(root).as_posix() for file in files if file.is_file())  # the others are Hydra's own
+
+
 def _compose_plain(conf: Path, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir

@@ -10,7 +10,7 @@ from typing import Any
 from components.errors import UserError
 from components.spec.parse import to_plain
 from flows.open import open_run
-from flows.run import PipelineRun
+from flows.run import PipelineRun, StageResult
 
 FUNCTIONS = {
     "doctor": "components.training.doctor.job",
@@ -25,7 +25,7 @@ _TABLE_ROWS = 24
 class _Unrecorded(PipelineRun):
     """A run that leaves run.json alone: it is no run, and must not stand as the newest one of its experiment."""
 
-    def _record(self, status: str) -> None:
+    def _record(self, status: str, running: dict[str, StageResult] | None = None) -> None:
         pass
 
 

@@ -12,10 +12,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from components.files import digest, read_json, write_json
 from components.training.ownership import Ownership
@@ -67,10 +68,12 @@ class Lease:
         path: the lease's file.
         on_wait: called once with a sentence when another attempt holds it.
         lost_seconds: after which the silence of another machine's attempt counts as its death.
+        told: what else the file says, for others to read.
     """
 
-    def __init__(self, path: Path, on_wait: Callable[[str], None], lost_seconds: float = LOST_SECONDS) -> None:
+    def __init__(self, path: Path, on_wait: Callable[[str], None], lost_seconds: float = LOST_SECONDS, told: Mapping[str, Any] | None = None) -> None:
         self.path, self._on_wait, self._lost_seconds = path, on_wait, lost_seconds
+        self._told = dict(told or {})
         self._lock = path.parent / ".lock"
         self._holder = this_process()
         self._beat = 0
@@ -96,6 +99,17 @@ class Lease:
         with exclusive(self._lock):
             if self._is_ours():
                 self.path.unlink()
+
+    def tell(self, **more: Any) -> None:
+        """Have the file say more.
+
+        Raises:
+            RunError: the lease is lost.
+        """
+        with exclusive(self._lock):
+            self.ownership.require()
+            self._told |= more
+            self._write()
 
     def _acquire(self) -> Holder | None:
         """Wait until nobody alive holds the lease, take it, and return the dead holder from whom it was taken, if any."""
@@ -131,7 +145,7 @@ class Lease:
         return holder is not None and holder.token == self._holder.token
 
     def _write(self) -> None:
-        replace_json(self.path, {**asdict(self._holder), "beat": self._beat})
+        replace_json(self.path, {**self._told, **asdict(self._holder), "beat": self._beat})
 
 
 def _text(path: Path) -> str:

@@ -33,6 +33,11 @@ class Entry:
     previous: str
     sha256: str
 
+    @property
+    def sound(self) -> bool:
+        """True when the hash is that of the content."""
+        return self.sha256 == _sha256({k: v for k, v in vars(self).items() if k != "sha256"})
+
 
 class Ledger:
     """The ledger of the store under one root directory."""
@@ -80,7 +85,7 @@ class Ledger:
             if entry is None:
                 found.append(f"line {line} of the ledger is no entry")
                 continue
-            if entry.sha256 != _sha256({k: v for k, v in vars(entry).items() if k != "sha256"}):
+            if not entry.sound:
                 found.append(f"entry {entry.number} (line {line}) was changed: its hash is not that of its content")
             if entry.number != number + 1:
                 found.append(f"entries {number + 1} to {entry.number - 1} are missing before line {line}")

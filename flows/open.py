@@ -36,16 +36,43 @@ def open_run(
         follow: makes the context manager that shows a stage's progress.
 
     Raises:
-        UserError: the configuration, the store, the tracker's key or the cluster's size is not as it must be.
+        UserError: the configuration, the store, its remote, the tracker's key or the cluster's size is not as it must be.
     """
     root = project_root()
     spec = compose(root, list(overrides))
-    store = Store((root / spec.store).resolve())
+    store = open_store((root / spec.store).resolve(), spec.remote)
     require_writable(store.root)
     preflight(spec)
     mark_this_process()
     remove_orphans(store.mailboxes)
     return PipelineRun(root, spec, list(overrides), command, store, announce, follow)
+
+
+def open_store(root: Path, remote: str | None) -> Store:
+    """Open the store under a directory, with its remote if it has one; nobody is asked yet.
+
+    Raises:
+        UserError: the remote's URL is malformed, or its protocol is not known or not installed.
+    """
+    if remote is None:
+        return Store(root)
+    from flows.adapters.remote import Remote
+    from flows.exchange import Exchange
+
+    return Store(root, Exchange(root, Remote(remote)))
+
+
+def find_store(folder: str | None) -> tuple[Path, Store]:
+    """Return the project's folder and a store that is there: the given one, or the configuration's.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    root = project_root()
+    path = (root / compose(root).store if folder is None else Path(folder)).resolve()
+    if not path.is_dir():
+        raise UserError("there is no store", received=path, mend="begin with `modelyard run`, or name another with --store FOLDER")
+    return root, Store(path)
 
 
 def preflight(spec: Spec) -> None:

@@ -15,9 +15,10 @@ from components.spec.targets import build, resolve
 from components.training.lengths import Lengths, lengths
 from flows import stages
 from flows.compose import compose
+from flows.forecast import forecast_text, in_all, stage_rows, upstream_rows
 from flows.project import project_root
 from flows.store import Store
-from flows.upstream import finished
+from flows.upstream import finished, upstream_specs
 
 _CURVE_POINTS = 10
 _ADAM_COPIES = 4  # weights, two moments and the gradient-free copy that `best` keeps beside `latest`: an upper bound for what is written
@@ -27,18 +28,24 @@ def plan(overrides: list[str]) -> dict[str, Any]:
     """Return what a command would do: stages with reasons, steps, batch, parameters, learning rates, disk.
 
     Steps and learning rates need the number of training rows, and some models the shape of a row; before the data is prepared they are null.
+    A stage that runs has what changed (`changes`; of one after another that runs, what is known of it so far) and the time that it will take.
     """
     root = project_root()
     spec = compose(root, overrides)
     store = Store((root / spec.store).resolve())
-    decisions = stages.decide(spec, store, finished(root, spec, store))
+    upstream = finished(root, spec, store)
+    decisions = stages.decide(spec, store, upstream)
     card = _card(decisions)
+    builds_on = {name: upstream_rows(other, spec, store) for name, other in upstream_specs(root, spec).items() if name not in upstream}
+    told = stage_rows(spec, store, decisions)
     rows = None if card is None else card.splits["train"].rows
     planned = None if rows is None and not spec.trainer.overfit_one_batch else lengths(spec.trainer, rows or spec.trainer.batch_size)
     parameters = _parameters(spec, card)
     return {
         "experiment": spec.experiment,
-        "stages": [{"stage": d.stage, "action": "reuse" if d.manifest else "run", "why": d.why} for d in decisions],
+        "stages": told,
+        "upstream": builds_on,
+        "predicted": in_all([row for rows in (*builds_on.values(), told) for row in rows]),
         "training_rows": rows,
         "steps": None if planned is None else planned.total,
         "batch": {
@@ -84,8 +91,7 @@ def _curve(spec: Spec, planned: Lengths) -> list[dict[str, float]]:
 
 def plan_text(found: dict[str, Any]) -> str:
     """Return the plan for people."""
-    lines = [f"experiment {found['experiment']}", "", "stages"]
-    lines += [f"  {s['stage']:<9} {s['action']:<6} {s['why']}" for s in found["stages"]]
+    lines = [f"experiment {found['experiment']}", "", *forecast_text(found)]
     batch = found["batch"]
     unknown = "known once the data is prepared"
     lines += [

@@ -66,29 +66,30 @@ def start_ticks(pid: int) -> int | None:
         return None
 
 
-def marked(token: str, mark: str = MARK) -> list[psutil.Process]:
-    """Return the processes of this machine that an attempt started, or what else sets a mark; this one and those above it left out."""
+def marked(*tokens: str, mark: str = MARK) -> list[psutil.Process]:
+    """Return the processes of this machine that some attempts started, or what else sets a mark; this one and those above it left out."""
     own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
-    return [process for process in carrying(mark, token) if process.pid not in own]
+    return [process for process in carrying(mark, *tokens) if process.pid not in own]
 
 
-def carrying(name: str, value: str) -> list[psutil.Process]:
-    """Return the running processes of this machine that were started with a variable of this value in their environment."""
+def carrying(name: str, *values: str) -> list[psutil.Process]:
+    """Return the running processes of this machine that were started with a variable of one of these values in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
-            if _carries(process, name, value) and process.status() != psutil.STATUS_ZOMBIE:
+            if _carries(process, name, values) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.Error, OSError):
             continue
     return found
 
 
-def _carries(process: psutil.Process, name: str, value: str) -> bool:
+def _carries(process: psutil.Process, name: str, values: tuple[str, ...]) -> bool:
     """Look at the raw block: Ray's workers set their titles, which leaves holes in it, and psutil reads as far as the first."""
     if not Path("/proc/self/environ").exists():
-        return process.environ().get(name) == value
-    return f"{name}={value}".encode() in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        return process.environ().get(name) in values
+    wanted = {f"{name}={value}".encode() for value in values}
+    return not wanted.isdisjoint(Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"))
 
 
 def end_marked(token: str, mark: str = MARK) -> None:
@@ -98,7 +99,7 @@ def end_marked(token: str, mark: str = MARK) -> None:
         RunError: one does not end.
     """
     deadline = time.monotonic() + _KILL_SECONDS
-    while left := marked(token, mark):  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
+    while left := marked(token, mark=mark):  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
         if time.monotonic() > deadline:
             raise RunError(f"processes that should be dead cannot be ended: {[p.pid for p in left]}; end them, then run the same command again")
         for process in left:

@@ -7,14 +7,16 @@ import os
 import platform
 import socket
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from components.data.params import PREPARED, RAW
+from components.data.params import PREPARED, RAW, read_yaml
+from components.errors import UserError
+from components.files import sha256_file
 
 # What makes a run, and all that is ever copied of a checkout.
 CODE = (
@@ -27,7 +29,12 @@ CODE = (
     "pyproject.toml",
     "constraints.txt",
 )
-_PACKAGES = ("ray", "prefect", "dvc", "hydra-core", "wandb")
+_PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")  # whatever a person's own git is told to show
+# Beside those of a stage's key (flows/stages.py): first what carries a run out, then what data, transforms and metrics come from.
+_PACKAGES = (
+    *("ray", "prefect", "dvc", "hydra-core", "wandb"),
+    *("safetensors", "kornia", "scikit-learn", "gymnasium", "tokenizers", "sacrebleu", "pillow"),
+)
 
 
 def git_state(root: Path) -> dict[str, Any]:
@@ -37,6 +44,11 @@ def git_state(root: Path) -> dict[str, Any]:
     return {"commit": None if commit is None else commit.decode().strip(), "dirty": None if status is None else bool(status.strip())}
 
 
+def has_commit(root: Path, commit: str) -> bool:
+    """Tell whether a commit is in this clone, on a branch or not."""
+    return _git(root, "cat-file", "-e", f"{commit}^{{commit}}") is not None
+
+
 def uncommitted(root: Path) -> bytes:
     """Return what the project's code differs by from its commit, new files included, as a patch for `git apply`; empty where it does not."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -44,22 +56,31 @@ def uncommitted(root: Path) -> bytes:
         paths = [p for p in CODE if (root / p).exists()]
         if _git(root, "read-tree", "HEAD", **index) is None or _git(root, "add", "--all", "--", *paths, **index) is None:
             return b""
-        return _git(root, "diff", "--cached", "--binary", "HEAD", "--", *paths, **index) or b""
+        return _git(root, "diff", *_PLAIN, "--cached", "--binary", "HEAD", "--", *paths, **index) or b""
 
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def file_hashes(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return `{name: sha256}` of files of the project."""
+    return {name: sha256_file(root / name) for name in names}
+
+
 def versions() -> dict[str, str]:
-    """Return the versions of the systems that carry a run out and change no number of it."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    """Return the versions that stand in no stage's key, of what is installed: where a number cannot be had again, they may tell why."""
+    return {name: version for name in _PACKAGES if (version := installed(name)) is not None}
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a package, or of `python` as stages are keyed by it; None where it is not installed."""
+    if name == "python":
+        return f"{sys.version_info.major}.{sys.version_info.minor}"
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, Any]:
@@ -69,8 +90,8 @@ def machine() -> dict[str, Any]:
 def dvc_version(root: Path, key: str) -> dict[str, Any]:
     """Return the checksums by which DVC knows the raw and the prepared files of a data set: `{raw, prepared}`, null where dvc.lock has none."""
     try:
-        stages = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        stages = read_yaml(root / "dvc.lock")["stages"]
+    except (OSError, KeyError, TypeError, UserError):
         stages = {}
     outs = {out["path"]: out.get("md5") for name in (f"fetch@{key}", f"prepare@{key}") for out in stages.get(name, {}).get("outs", [])}
     return {"raw": outs.get((RAW / key).as_posix()), "prepared": outs.get((PREPARED / key).as_posix())}

@@ -12,11 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from components.files import atomic_path, digest, read_json, write_json
+from components.files import atomic_path, digest, read_json, read_object, write_json
 from components.spec.parse import expectation_met, to_plain
 from components.spec.schema import Spec
 from flows import record, stages
 from flows.adapters.wandb import Tracker, tracking_mode
+from flows.compose import sources
+from flows.in_use import InUse
+from flows.predict import note
 from flows.store import Manifest, Partial, Store
 from flows.upstream import NEEDED, checkpoint, complete, finished
 from flows.workers import Workers, start_workers
@@ -30,10 +33,16 @@ REPORT_INPUTS = {  # what the report's run/ directory is made of: stage -> files
     "evaluate": ("metrics.json", "samples.npz", "gallery.npz"),
 }
 
+# What the ledger repeats of a finished run's account, so that run.json cannot be changed unseen; the stages' keys too.
+ENTERED = (
+    *("run_id", "experiment", "overrides", "spec_sha256", "conf", "git", "patch_sha256", "environment"),
+    *("data", "checkpoint_sha256", "metrics"),
+)
+
 
 @dataclass
 class StageResult:
-    status: str  # ran | reused | failed
+    status: str  # running | ran | reused | failed | interrupted
     seconds: float
     directory: str
     key: str
@@ -66,6 +75,7 @@ class PipelineRun:
     _checkout: dict[str, Any] = field(default_factory=dict)
     _workers: Workers | None = None
     _tracker: Tracker | None = None
+    _in_use: InUse | None = None
 
     @property
     def run_id(self) -> str:
@@ -88,6 +98,15 @@ class PipelineRun:
             self._tracker = None
             if complaint:
                 self.announce(f"tracking: {complaint}")
+        if self._in_use is not None:
+            self._in_use.close()
+            self._in_use = None
+
+    def use(self, *used: tuple[str, str]) -> None:
+        """Say that stages, `(stage, key)`, are used from now on: nobody removes them while this run goes on, if they are there when it looks next."""
+        if self._in_use is None:
+            self._in_use = InUse(self.store.root, self.run_id, {"command": self.command})
+        self._in_use.name(*used)
 
     def warm(self) -> None:
         """Begin to start the workers, so that they come up while earlier stages run."""
@@ -104,6 +123,7 @@ class PipelineRun:
         if name == "train":
             self.done |= {f"upstream.{key}": manifest for key, manifest in complete(self.root, self.spec, self._train_upstream).items()}
         parts = stages.key_parts(name, self.spec, self.done)
+        self.use((name, digest(parts)))
         found = self.store.find(name, parts)
         changes = None if found else stages.compare(name, parts, self.store, self.spec.experiment)
         why = "unchanged" if found else stages.tell(changes)
@@ -111,30 +131,42 @@ class PipelineRun:
         status = "reused"
         try:
             if found is None:
+                self._record("running", {name: StageResult("running", 0.0, "", digest(parts), why, changes or [])})
                 with self.store.run(name, parts, self.announce) as partial:
                     if isinstance(partial, Partial):
                         status = "ran"
                         self.announce(f"{name}: {why}")
                         getattr(self, f"_{name}")(partial)
+                    elif partial.source is not None:
+                        why = f"taken from {partial.source}"
                 found = self.store.find(name, parts)
                 assert found is not None, f"stage {name} did not commit"
-        except BaseException:
-            self.results[name] = StageResult("failed", time.monotonic() - started, "", digest(parts), why, changes or [])
-            self._record("failed")
+        except BaseException as error:
+            outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self.results[name] = StageResult(outcome, time.monotonic() - started, "", digest(parts), why, changes or [])
+            self._record(outcome)
             raise
         self.store.enter(found, experiment=self.spec.experiment, run_id=self.run_id)
         self.store.note_last(name, found.key, self.spec.experiment)
         self.done[name] = found
+        if status == "ran":
+            note(self.store, self.spec, found, self.done["data"])
         self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why, changes or [])
         self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
-        self._record("finished" if name == stages.STAGES[-1] else "running")
+        last = name == stages.STAGES[-1]
+        self._record("finished" if last else "running")
+        self._push([found], finished=last)
         return self.results[name]
 
     def reuse_all(self) -> bool:
         """Take every stage from the store; False, and nothing changed, when one of them is missing."""
         upstream = finished(self.root, self.spec, self.store)
         decisions = stages.decide(self.spec, self.store, upstream)
+        found = [*upstream.values(), *(d.manifest for d in decisions if d.manifest is not None)]
         if any(d.manifest is None for d in decisions):
+            return False
+        self.use(*((m.stage, m.key) for m in found))
+        if not all(self.store.holds(m) for m in found):  # removed meanwhile
             return False
         self.done |= {f"upstream.{name}": manifest for name, manifest in upstream.items()}
         for d in decisions:
@@ -144,7 +176,19 @@ class PipelineRun:
             self.store.enter(d.manifest, experiment=self.spec.experiment, run_id=self.run_id)  # who finished it may have been killed before he could
             self.store.note_last(d.stage, d.manifest.key, self.spec.experiment)
         self._record("finished")
+        self._push(list(self.done.values()), finished=True)
+        self.__exit__(None, None, None)
         return True
+
+    def _push(self, manifests: list[Manifest], *, finished: bool) -> None:
+        """Give the remote what it does not have yet."""
+        exchange = self.store.exchange
+        if exchange is None:
+            return
+        for manifest in manifests:
+            exchange.push(manifest.stage, manifest.key, manifest.source, self.announce)
+        if finished:
+            exchange.finish(self.directory, self.announce)
 
     def _train_upstream(self, name: str, spec: Spec) -> Manifest:
         """Get a run that this one builds on trained, by this run's workers."""
@@ -155,6 +199,8 @@ class PipelineRun:
         try:
             for stage in NEEDED:
                 run.stage(stage)
+            self.use(("train", run.done["train"].key))  # before that run lets go of it
+            run._record("trained")
         finally:
             run._workers = None  # they are this run's
             run.__exit__(None, None, None)
@@ -167,9 +213,16 @@ class PipelineRun:
         from flows.adapters import dvc
 
         key = dvc.write_params(self.root, to_plain(self.spec.data))
-        directory = dvc.prepare(self.root, key, self._announce_data)
+        parts: dict[str, str] = {}
+
+        def follow(line: str) -> None:
+            self._announce_data(line)
+            parts.update(filter(None, [dvc.part_told(line)]))
+
+        directory = dvc.prepare(self.root, key, follow)
         partial.files_in = directory
-        partial.outputs = {"directory": str(directory), "content_sha256": read_json(directory / "card.json")["content_sha256"]}
+        content_sha256 = read_json(directory / "card.json")["content_sha256"]
+        partial.outputs = {"directory": str(directory), "content_sha256": content_sha256, "parts": parts}
 
     def _announce_data(self, line: str) -> None:
         """Of what DVC prints, people want what our own stages did; the rest goes to the log."""
@@ -198,7 +251,7 @@ class PipelineRun:
     def _origin(self, key: str) -> dict[str, Any]:
         """What a checkpoint's meta.json says about where it comes from."""
         git, code = self._code()["git"], stages.code_digest(self.spec)
-        return {"run_id": self.run_id, "stage": key, "tracking_id": digest(key), "git": git, "code": code}
+        return {"run_id": self.run_id, "stage": key.removesuffix(".partial"), "tracking_id": digest(key), "git": git, "code": code}
 
     def _evaluate(self, partial: Partial) -> None:
         self._submit("evaluate", directory=str(partial.directory), checkpoint=self.checkpoint)
@@ -294,6 +347,7 @@ class PipelineRun:
             "checkpoint_sha256": self.done["train"].outputs["checkpoint_sha256"] if "train" in self.done else None,
             "metrics": self.metrics if "evaluate" in self.done else {},
             "stages": told,
+            "upstream": {name: self.done[f"upstream.{name}"].key for name in self.spec.upstream if f"upstream.{name}" in self.done},
         }
 
     def _data_version(self) -> dict[str, Any] | None:
@@ -305,27 +359,29 @@ class PipelineRun:
 
     def _told(self) -> dict[str, Any]:
         """What run.json says so far."""
-        try:
-            told: dict[str, Any] = read_json(self.directory / "run.json")
-        except (OSError, ValueError):
-            return {}
-        return told
+        return read_object(self.directory / "run.json")
 
-    def _record(self, status: str) -> None:
-        """Write down how far the run is; when it has finished, for good: a patch of the code that no commit holds, and an entry in the ledger."""
-        self._note_decisions()
+    def _record(self, status: str, running: dict[str, StageResult] | None = None) -> None:
+        """Write down how far the run is; when it has finished, for good: a patch of the code that no commit holds, and an entry in the ledger.
+
+        Args:
+            status: running, finished, failed, interrupted, or trained (a run that another builds on ends there).
+            running: the stage that is about to run.
+        """
+        self._note_decisions(running or {})
         keys = {name: result.key for name, result in self.results.items()}
         before = self._told()
-        finished = before.get("status") == "finished" and {name: told["key"] for name, told in before["stages"].items()} == keys
+        reused = running is None and all(result.status == "reused" for result in self.results.values())
+        known = {name: told["key"] for name, told in before.get("stages", {}).items()}
+        finished = before.get("status") == "finished" and reused and keys.items() <= known.items()
         account = before if finished else self.account(status)
         if not finished:
             self.store.write(self.directory / "run.json", account)
         if account["status"] == "finished":  # written down before, perhaps by an attempt that was killed before it could enter it
-            told = ("run_id", "experiment", "spec_sha256", "git", "patch_sha256", "environment", "data", "checkpoint_sha256", "metrics")
-            self.store.enter_run(self.directory, {name: account[name] for name in told} | {"stages": keys})
+            self.store.enter_run(self.directory, {name: account.get(name) for name in ENTERED} | {"stages": known if finished else keys})
 
     def _code(self) -> dict[str, Any]:
-        """The checkout's state, looked at once; what no commit holds of it is kept beside run.json."""
+        """The checkout's state and the configuration's files, looked at once; what no commit holds is kept beside run.json."""
         if not self._checkout:
             git, patch = record.git_state(self.root), None
             if git["dirty"]:
@@ -333,12 +389,13 @@ class PipelineRun:
                 patch = record.sha256(changes)
                 with atomic_path(self.directory / "uncommitted.patch") as path:
                     path.write_bytes(changes)
-            self._checkout = {"git": git, "patch_sha256": patch}
+            conf = record.file_hashes(self.root, sources(self.root, self.overrides))
+            self._checkout = {"git": git, "patch_sha256": patch, "conf": conf}
         return self._checkout
 
-    def _note_decisions(self) -> None:
+    def _note_decisions(self, running: dict[str, StageResult]) -> None:
         """Write down what was decided in this attempt, for `modelyard why`."""
-        decisions = {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in self.results.items()}
+        decisions = {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in {**self.results, **running}.items()}
         self.store.write(self.directory / "decisions.json", {"command": self.command, "started": self.started, "stages": decisions})
         self.store.write(self.store.root / "last" / "run.json", {"run_id": self.run_id})
 

@@ -41,11 +41,12 @@ class Decision:
     stage: str
     manifest: Manifest | None  # set: it will be reused
     why: str
+    changes: tuple[Change, ...] = ()  # that make it run, where its inputs are there
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that differs: a key of the configuration, an input, a module's code, a version."""
+    """One thing that differs: `config.` and a key of the configuration, `inputs.`, `code.` and a module, `environment.` and a version."""
 
     key: str
     before: Any
@@ -169,8 +170,16 @@ def decide(spec: Spec, store: Store, upstream: Mapping[str, Manifest] | None = N
         manifest = store.find(stage, parts)
         if manifest is not None:
             done[stage] = manifest
-        decisions.append(Decision(stage, manifest, "unchanged" if manifest else explain(stage, parts, store, spec.experiment)))
+        changes = None if manifest else compare(stage, parts, store, spec.experiment)
+        decisions.append(Decision(stage, manifest, "unchanged" if manifest else tell(changes), tuple(changes or ())))
     return decisions
+
+
+def known_changes(stage: str, spec: Spec, store: Store) -> tuple[Change, ...]:
+    """Return what of a stage has changed since it was last done for the experiment, its inputs left out: they may not be there yet."""
+    known = {"config": to_plain(_config(stage, spec)), "code": _code(stage, spec), "environment": environment()}
+    changes = compare(stage, known, store, spec.experiment) or []
+    return tuple(c for c in changes if c.key.partition(".")[0] in known)
 
 
 def compare(stage: str, parts: dict[str, Any], store: Store, experiment: str) -> list[Change] | None:
@@ -178,7 +187,7 @@ def compare(stage: str, parts: dict[str, Any], store: Store, experiment: str) ->
     before = store.last_parts(stage, experiment)
     if before is None:
         return None
-    old, new = _flat(before), _flat(parts)
+    old, new = flat(before), flat(parts)
     return [Change(k, old.get(k, _ABSENT), new.get(k, _ABSENT)) for k in sorted({*old, *new}, key=_telling) if old.get(k) != new.get(k)]
 
 
@@ -190,19 +199,15 @@ def tell(changes: list[Change] | None) -> str:
     return "; ".join(str(c) for c in changes[:_TOLD]) + more if changes else "its files were missing or damaged"
 
 
-def explain(stage: str, parts: dict[str, Any], store: Store, experiment: str) -> str:
-    """Say why a stage has to run: what differs from the last time."""
-    return tell(compare(stage, parts, store, experiment))
-
-
 def _telling(key: str) -> tuple[bool, int, str]:
     """Sort key: what somebody configured before what follows from it, short names (data.name) before long ones."""
     return not key.startswith("config."), key.count("."), key
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "", separator: str = ".") -> dict[str, Any]:
+    """Return the leaves of nested plain data under one name each, `trainer.monitor.mode`."""
     if isinstance(value, dict):
-        return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}{key}.").items()}
+        return {k: v for key, item in value.items() for k, v in flat(item, f"{prefix}{key}{separator}", separator).items()}
     if isinstance(value, list):
-        return {k: v for i, item in enumerate(value) for k, v in _flat(item, f"{prefix}{i}.").items()}
-    return {prefix.rstrip("."): value}
+        return {k: v for i, item in enumerate(value) for k, v in flat(item, f"{prefix}{i}{separator}", separator).items()}
+    return {prefix.removesuffix(separator): value}

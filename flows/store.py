@@ -15,18 +15,22 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import UserError
-from components.files import digest, read_json, sha256_file, write_json
+from components.files import digest, read_json, read_object, sha256_file, write_json
 from components.training.ownership import Ownership
 from flows.exclusive import exclusive, replace_json
 from flows.lease import Lease, remove_dead
 from flows.ledger import Ledger
 
+if TYPE_CHECKING:
+    from flows.exchange import Exchange
+
 FORMAT = 1
 MANIFEST = "manifest.json"
-RECORDED = "ledger.json"  # beside the manifest: where the ledger's entry will be, then its number
+_FIGURES = 30  # of each stage of an experiment
+RECORDED = "ledger.json"  # beside the manifest: where the ledger's entry will be, then its number; `removing`: where that of its removal will be
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Manifest:
     files: dict[str, FileEntry]
     seconds: float
     created: str
+    source: str | None = None  # the remote that it was taken from
 
 
 @dataclass
@@ -61,10 +66,15 @@ class Partial:
 
 
 class Store:
-    """The stages and runs under one root directory."""
+    """The stages and runs under one root directory.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: the directory.
+        exchange: with a remote, where a stage that is not here may be.
+    """
+
+    def __init__(self, root: Path, exchange: Exchange | None = None) -> None:
+        self.root, self.exchange = root, exchange
         self.ledger = Ledger(root)
 
     def find(self, stage: str, parts: dict[str, Any]) -> Manifest | None:
@@ -75,19 +85,24 @@ class Store:
         """
         return self._load(stage, digest(parts))
 
+    def holds(self, manifest: Manifest) -> bool:
+        """Tell whether a stage that was found is still there."""
+        return (self.root / "stages" / manifest.stage / manifest.key / MANIFEST).is_file()
+
     @contextmanager
     def run(self, stage: str, parts: dict[str, Any], on_wait: Callable[[str], None]) -> Iterator[Partial | Manifest]:
-        """Yield a Partial to fill, committed when the block ends well; or the Manifest when another process finished the stage meanwhile.
+        """Yield a Partial to fill, committed when the block ends well; or the Manifest when another process finished the stage meanwhile,
+        or another machine, whose files the remote holds.
 
         Args:
             stage: name.
             parts: what the key is the hash of.
-            on_wait: called once with a sentence when another process runs the same stage.
+            on_wait: called with a sentence when another process runs the same stage, or when the remote has something to say.
         """
         key = digest(parts)
         final = self.root / "stages" / stage / key
         with Lease(self.lease(stage, key), on_wait) as lease:
-            found = self._load(stage, key) or self._adopt(stage, key)
+            found = self._load(stage, key) or self._adopt(stage, key) or self._pull(stage, key, lease.ownership, on_wait)
             if found is not None:
                 yield found
                 return
@@ -116,10 +131,11 @@ class Store:
         """
         folder = self.root / "stages" / manifest.stage / manifest.key
         remove_dead(self.lease(manifest.stage, manifest.key))
-        if _recorded(folder).get("number"):
+        if _is_entered(read_object(folder / RECORDED)):
             return
         sha256 = sha256_file(folder / MANIFEST)
-        body = {"stage": manifest.stage, "key": manifest.key, "manifest_sha256": sha256, "seconds": manifest.seconds, **context}
+        source = {} if manifest.source is None else {"from": manifest.source}
+        body = {"stage": manifest.stage, "key": manifest.key, "manifest_sha256": sha256, "seconds": manifest.seconds, **source, **context}
         self._enter(folder, "stage", body, ("manifest_sha256",))
 
     def enter_run(self, folder: Path, body: dict[str, Any]) -> None:
@@ -135,10 +151,13 @@ class Store:
         wanted = {name: body[name] for name in identity}
         of = digest(wanted)
         with exclusive(self.root / ".enter.lock"):
-            begun = _recorded(folder)
+            begun = read_object(folder / RECORDED)
+            if "removing" in begun:  # somebody began to remove it, and was killed before it was gone (flows/housekeeping/removal.py)
+                begun = {} if self.is_removed(body["stage"], body["key"], begun.pop("removing")) else begun
+                replace_json(folder / RECORDED, begun)
             if begun.get("of") != of:  # a run of this id that is made of other stages now
                 begun = {}
-            if begun.get("number"):
+            if _is_entered(begun):
                 return
             entry = None
             if "offset" in begun:  # somebody was killed in here: the entry is written, after that place, or it is not
@@ -149,6 +168,19 @@ class Store:
                 entry = self.ledger.append(kind, body)
             replace_json(folder / RECORDED, {"of": of, "number": entry.number, "sha256": entry.sha256})
 
+    def enter_removal(self, stage: str, key: str) -> None:
+        """Enter in the ledger, once, that a stage will be removed."""
+        path = self.root / "stages" / stage / key / RECORDED
+        begun = read_object(path)
+        if "removing" in begun and self.is_removed(stage, key, begun["removing"]):
+            return
+        replace_json(path, {**begun, "removing": self.ledger.size()})
+        self.ledger.append("removed", {"stage": stage, "key": key})
+
+    def is_removed(self, stage: str, key: str, offset: int) -> bool:
+        """Tell whether the ledger says, after an offset of its file, that a stage was removed."""
+        return any(e.kind == "removed" and e.body == {"stage": stage, "key": key} for e in self.ledger.entries(offset))
+
     def write(self, path: Path, value: Any) -> None:
         """Write a JSON file of the store that several processes may write."""
         with exclusive(self.root / ".lock"):
@@ -156,7 +188,9 @@ class Store:
 
     def note_last(self, stage: str, key: str, experiment: str) -> None:
         """Remember the newest stage of an experiment, for `last_parts`: looking through the runs would take longer the more there are."""
-        self.write(self._last(stage, experiment), {"key": key})
+        path, now = self._last(stage, experiment), {"key": key}
+        if _content(path) != now:  # an unchanged run writes nothing
+            self.write(path, now)
 
     def last_parts(self, stage: str, experiment: str) -> dict[str, Any] | None:
         """Return what the stage was made from the last time that it was done for an experiment, to say what changed since."""
@@ -166,6 +200,18 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):  # never, or it has been removed since
             return None
         return parts
+
+    def note_figures(self, stage: str, experiment: str, figures: dict[str, Any]) -> None:
+        """Remember what a stage took, the newest first, beside those of the same experiment."""
+        path = self._last("seconds", experiment)
+        with exclusive(self.root / ".lock"):
+            before = read_object(path)
+            replace_json(path, {**before, stage: [figures, *before.get(stage, [])][:_FIGURES]})
+
+    def figures(self, stage: str, experiment: str) -> list[dict[str, Any]]:
+        """Return what `note_figures` remembers, the newest first."""
+        found: list[dict[str, Any]] = read_object(self._last("seconds", experiment)).get(stage, [])
+        return found
 
     def _last(self, stage: str, experiment: str) -> Path:
         return self.root / "last" / experiment / f"{stage}.json"
@@ -180,14 +226,34 @@ class Store:
         os.replace(final.with_name(f"{key}.partial"), final)
         return self._load(stage, key)
 
-    def _load(self, stage: str, key: str) -> Manifest | None:
+    def _pull(self, stage: str, key: str, ownership: Ownership, announce: Callable[[str], None]) -> Manifest | None:
+        """Take a stage from the remote. What an attempt of our own has written so far stays until it is whole."""
+        final = self.root / "stages" / stage / key
+        partial = final.with_name(f"{key}.partial")
+        arriving = partial / ".tmp-pull"  # removed with all that is half-written, should the stage be run after all
+        plain = None if self.exchange is None else self.exchange.pull(stage, key, arriving, announce)
+        if plain is None:
+            return None
+        ownership.require()
+        _put_aside(final)
+        write_json(arriving / MANIFEST, plain)
+        os.replace(arriving, final)
+        shutil.rmtree(partial, ignore_errors=True)  # what is left of it is nobody's: the stage is there
+        return self._load(stage, key)
+
+    def read(self, stage: str, key: str) -> Manifest | None:
+        """Return what a stage's manifest says, its files not looked at; None when it is absent or damaged.
+
+        Raises:
+            UserError: it was written by a newer modelyard.
+        """
         path = self.root / "stages" / stage / key / MANIFEST
         if not path.is_file():
             return None
         try:
             plain = read_json(path)
             written = int(plain["format"])
-        except (ValueError, KeyError, TypeError):  # damaged: as good as absent, and kept aside when the stage has run again
+        except (OSError, ValueError, KeyError, TypeError):  # damaged, or removed just now: as good as absent, and kept aside if it runs again
             return None
         if written > FORMAT:
             raise UserError(
@@ -197,8 +263,13 @@ class Store:
                 mend="update modelyard, or give another folder with store=/path/to/folder",
             )
         try:
-            manifest = _manifest(stage, key, path.parent, plain)
+            return _manifest(stage, key, path.parent, plain)
         except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def _load(self, stage: str, key: str) -> Manifest | None:
+        manifest = self.read(stage, key)
+        if manifest is None:
             return None
         return manifest if all(_unchanged(manifest.directory / name, entry) for name, entry in manifest.files.items()) else None
 
@@ -221,12 +292,16 @@ class Store:
         os.replace(partial.directory, final)
 
 
-def _recorded(folder: Path) -> dict[str, Any]:
+def _is_entered(told: dict[str, Any]) -> bool:
+    return bool(told.get("number")) and "removing" not in told
+
+
+def _content(path: Path) -> Any:
+    """What a JSON file holds; None when it is missing or damaged."""
     try:
-        told: dict[str, Any] = read_json(folder / RECORDED)
+        return read_json(path)
     except (OSError, ValueError):
-        return {}
-    return told
+        return None
 
 
 def _put_aside(final: Path) -> None:
@@ -247,7 +322,7 @@ def _sweep(directory: Path) -> None:
 def _manifest(stage: str, key: str, folder: Path, plain: dict[str, Any]) -> Manifest:
     files = {name: FileEntry(**entry) for name, entry in plain["files"].items()}
     directory = (folder / plain["directory"]).resolve()
-    return Manifest(stage, key, plain["parts"], plain["outputs"], directory, files, plain["seconds"], plain["created"])
+    return Manifest(stage, key, plain["parts"], plain["outputs"], directory, files, plain["seconds"], plain["created"], plain.get("from"))
 
 
 def _entry(path: Path) -> FileEntry:
@@ -259,8 +334,8 @@ def _unchanged(path: Path, entry: FileEntry) -> bool:
     """True when a file is what the manifest says. Its time of change spares reading it; a copied store is read once a look-up."""
     try:
         status = path.stat()
+        if status.st_size != entry.bytes:
+            return False
+        return status.st_mtime_ns == entry.mtime_ns or sha256_file(path) == entry.sha256
     except OSError:
         return False
-    if status.st_size != entry.bytes:
-        return False
-    return status.st_mtime_ns == entry.mtime_ns or sha256_file(path) == entry.sha256

@@ -29,7 +29,7 @@ def upstream_specs(root: Path, spec: Spec) -> dict[str, Spec]:
         composed = compose(root, overrides)
         if composed.upstream:
             raise UserError(f"upstream.{name} builds on other runs itself", received=sorted(composed.upstream), expected="a run that stands alone")
-        found[name] = replace(composed, cluster=spec.cluster, tracking=spec.tracking, store=spec.store)
+        found[name] = replace(composed, cluster=spec.cluster, tracking=spec.tracking, store=spec.store, remote=spec.remote)
     return found
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
-import sys
+import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ import psutil
 import pytest
 
 from flows.processes import carrying
+from flows.project import python_command
+from tests.forked import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 MIRROR = Path(os.environ.get("MODELYARD_DATA_MIRROR", ROOT.parent / "shared" / "datasets"))
@@ -25,6 +29,12 @@ MIRROR = Path(os.environ.get("MODELYARD_DATA_MIRROR", ROOT.parent / "shared" / "
 def pytest_configure() -> None:
     """Started by a shell's `&`, SIGINT is ignored here and in every child; the tests press Ctrl-C, so it must not be."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run the command line come first: one of them takes a minute, and begun last it would leave the other process idle."""
+    long = {item.path for item in items if "make_workspace" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @dataclass
@@ -36,14 +46,7 @@ class Workspace:
 
     def run(self, *arguments: str, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m flows ARGUMENTS` here."""
-        return subprocess.run(
-            [sys.executable, "-m", "flows", *arguments],
-            cwd=self.root,
-            env={**self.env, **env},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        return run_command(self.root, {**self.env, **env}, arguments, timeout)
 
     def result(self, *arguments: str, **env: str) -> dict[str, Any]:
         """Run with --json and return the object; the command must end well."""
@@ -55,7 +58,7 @@ class Workspace:
     def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
         """Start the command as the leader of a process group, as a terminal would; stdout and stderr come as one stream."""
         return subprocess.Popen(
-            [sys.executable, "-m", "flows", *arguments],
+            python_command("flows", *arguments),
             cwd=self.root,
             env={**self.env, **env},
             stdout=subprocess.PIPE,
@@ -69,8 +72,12 @@ class Workspace:
         return carrying("MODELYARD_TEST_MARK", self.env["MODELYARD_TEST_MARK"])
 
 
-def copy_project(root: Path, prefect_home: Path) -> Workspace:
-    """Copy the project's files, as git knows them, into a folder that does not exist yet, and commit them there."""
+def copy_project(root: Path, prefect: dict[str, str]) -> Workspace:
+    """Copy the project's files, as git knows them, into a folder that does not exist yet, and commit them there.
+
+    Args:
+        prefect: PREFECT_HOME, and PREFECT_API_URL for commands that are not to start a server of their own.
+    """
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, names):
@@ -82,18 +89,40 @@ def copy_project(root: Path, prefect_home: Path) -> Workspace:
         subprocess.run(["git", *command], cwd=root, check=True)
     dropped = ("PREFECT_API_URL", "WANDB_API_KEY", "PYTHONPATH", "MODELYARD_DATA_MIRROR")
     env = {k: v for k, v in os.environ.items() if k not in dropped}
-    env |= {"PREFECT_HOME": str(prefect_home), "DVC_SITE_CACHE_DIR": str(root / ".dvc-site"), "MODELYARD_TEST_MARK": uuid.uuid4().hex}
+    env |= {**prefect, "DVC_SITE_CACHE_DIR": str(root / ".dvc-site"), "MODELYARD_TEST_MARK": uuid.uuid4().hex}
     return Workspace(root, env)
 
 
+OWN_SERVER = {"PREFECT_API_URL": ""}  # for a command that is to start a temporary Prefect server, as it does for a person
+
+
 @pytest.fixture(scope="session")
-def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Workspace]]:
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What makes commands share a Prefect server and its database: a server of its own costs each run five seconds of a core."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    process = subprocess.Popen(python_command("flows.adapters.prefect_server", str(port)), cwd=ROOT, env={**os.environ, **env, "DO_NOT_TRACK": "1"})
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{env['PREFECT_API_URL']}/health", timeout=5):
+                break
+        except OSError:
+            time.sleep(0.1)
+    yield env
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def make_workspace(tmp_path_factory: pytest.TempPathFactory, prefect_server: dict[str, str]) -> Iterator[Callable[[], Workspace]]:
     """Make workspaces; what still runs in them at the session's end is ended, and fails the session."""
     made: list[Workspace] = []
-    prefect_home = tmp_path_factory.mktemp("prefect")
 
     def make() -> Workspace:
-        made.append(copy_project(tmp_path_factory.mktemp("workspace") / "project", prefect_home))
+        made.append(copy_project(tmp_path_factory.mktemp("workspace") / "project", prefect_server))
         return made[-1]
 
     yield make

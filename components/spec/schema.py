@@ -219,4 +219,5 @@ class Spec:
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
     store: str = "store"  # directory, relative to the project
+    remote: str | None = None  # URL of a place that finished stages are copied to and taken from (docs/remote.md); never with a password in it
     expect: tuple[Expectation, ...] = ()

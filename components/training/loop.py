@@ -32,7 +32,7 @@ from components.training.meters import Meter
 from components.training.notices import Notice
 from components.training.profile import Profile
 from components.training.saving import Saver
-from components.training.session import Session, sum_over_ranks, take_from_rank_0
+from components.training.session import Session, gather, sum_over_ranks, take_from_rank_0
 from components.training.step import NonFinite, Stepper, StepResult
 from components.training.watch.watch import Watch
 
@@ -196,6 +196,7 @@ class Loop:
         if progress.stopped or judged or progress.step % self.lengths.checkpoint_every == 0 or result.notice is not Notice.NONE:
             self._save(self._metrics if judged else {}, best=better or (self.validation is None and ended))
         if result.notice is Notice.STOP and not progress.stopped:
+            gather(self.session, None)  # whoever says so first ends the whole group: rank 0 must have written what it says is saved
             raise Interrupted(f"interrupted after step {progress.step} of {self.total_steps}, which is saved")
 
     def _record(self, result: StepResult) -> None:

@@ -36,6 +36,8 @@ from flows.project import python_command
 _HEADER = "# Written by flows/adapters/dvc.py from conf/data/*.yaml and the data sets that were asked for; `dvc repro` reads it.\n"
 _READERS = "components.data.sources"
 _VARIANT = re.compile(r"(.+)-[0-9a-f]{8}")
+_PART = re.compile(r"Running stage '(?P<ran>\w+)@|Stage '(?P<other>\w+)@[^']*' (?P<told>didn't change, skipping|is cached - skipping run)")
+_PART_TOLD = {"didn't change, skipping": "unchanged", "is cached - skipping run": "taken from DVC's cache"}
 _BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 _BUSY_WAIT_SECONDS = 600.0
 _TAIL_LINES = 30
@@ -115,6 +117,14 @@ def prepare(root: Path, key: str, on_line: Callable[[str], None]) -> Path:
     if code != 0 or not (directory / CARD_NAME).is_file():
         raise RunError(f"`dvc repro prepare@{key}` failed with exit code {code}; its last lines:\n" + "\n".join(tail))
     return directory
+
+
+def part_told(line: str) -> tuple[str, str] | None:
+    """Return what a line that DVC prints says of a data stage's part, such as `("fetch", "unchanged")`; None of any other line."""
+    match = _PART.match(line)
+    if match is None:
+        return None
+    return match["ran"] or match["other"], "ran" if match["ran"] else _PART_TOLD[match["told"]]
 
 
 @contextmanager

@@ -29,6 +29,7 @@ _DEFAULTS = {
 _START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 5.0
 
 
 def set_environment() -> None:
@@ -98,12 +99,15 @@ def require_server() -> None:
     Raises:
         UserError: nothing answers there, or something else does.
     """
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        return
+    if url := os.environ.get("PREFECT_API_URL"):
+        check_server(url, _ANSWER_SECONDS)
+
+
+def check_server(url: str, seconds: float) -> None:
+    """Check that a Prefect server answers at a URL, within some seconds; raises as `require_server`."""
     mend = "start it with `prefect server start`, or unset PREFECT_API_URL to run on a temporary server"
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=seconds) as answer:
             body = answer.read(64).strip()
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):  # a server that wants credentials; Prefect's client has them

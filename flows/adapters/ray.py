@@ -37,6 +37,7 @@ from flows.workers import listening
 _MARK = "MODELYARD_GROUP"  # in the environment of everything that a group starts: its mailbox's name
 _POLL_SECONDS = 0.05
 _CLOSE_SECONDS = 15.0
+OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own; nothing large passes through it
 
 
 class RayWorkers:

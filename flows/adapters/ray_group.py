@@ -21,7 +21,7 @@ from components.files import read_json, write_json
 from components.spec.parse import parse
 from components.spec.schema import ClusterSpec
 from components.training.notices import Notice
-from flows.adapters.ray import failure, is_final, require_resources
+from flows.adapters.ray import OBJECT_STORE_BYTES, failure, is_final, require_resources
 
 _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
@@ -86,7 +86,7 @@ def _connect(cluster: ClusterSpec) -> None:
     options: dict[str, Any] = {"address": "local" if local else cluster.address, "logging_level": logging.WARNING, "log_to_driver": False}
     if local:
         port = cluster.dashboard_port
-        options |= {"num_cpus": os.cpu_count(), "include_dashboard": port is not None, "object_store_memory": 256 << 20}
+        options |= {"num_cpus": os.cpu_count(), "include_dashboard": port is not None, "object_store_memory": OBJECT_STORE_BYTES}
         options |= {"dashboard_port": port, "dashboard_host": "127.0.0.1"} if port is not None else {}
     try:
         ray.init(**options)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ _INTERRUPTED_SECONDS = 5.0
 _KEY = re.compile(r"[A-Za-z0-9_-]{40,}")
 
 
-def tracking_mode(tracking: TrackingSpec) -> str:
+def tracking_mode(tracking: TrackingSpec, environment: Mapping[str, str] = os.environ) -> str:
     """Return online, offline or disabled; `auto` is online where WANDB_API_KEY is set.
 
     Raises:
         UserError: online was asked for without a key, or the key cannot be one.
     """
-    key = os.environ.get("WANDB_API_KEY", "")
+    key = environment.get("WANDB_API_KEY", "")
     mode = ("online" if key else "offline") if tracking.mode == "auto" else tracking.mode
     if mode == "online" and not _KEY.fullmatch(key):
         raise UserError(

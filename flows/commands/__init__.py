@@ -11,3 +11,8 @@ import argparse
 def overrides(parser: argparse.ArgumentParser) -> None:
     """Take Hydra overrides, as most commands do."""
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=value or dotted.key=value")
+
+
+def store_option(parser: argparse.ArgumentParser) -> None:
+    """Let a command name the store, as those do that compose no run."""
+    parser.add_argument("--store", metavar="FOLDER", help="the store's folder; the configuration's without it")

@@ -61,7 +61,7 @@ class Arena:
 
     def __init__(self, folder: Path, prefect_url: str) -> None:
         self.folder, self.root = folder, folder / "project"
-        self.workspace: Workspace = copy_project(self.root, folder / "prefect")
+        self.workspace: Workspace = copy_project(self.root, {"PREFECT_HOME": str(folder / "prefect")})
         self.workspace.env |= {"TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": str(folder / "ray"), "PYTHONPATH": str(INJECT)}
         self.workspace.env |= {"PREFECT_API_URL": prefect_url}
         self.put_back(None)

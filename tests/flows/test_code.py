@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,9 +24,11 @@ def project(tmp_path):
     return tmp_path
 
 
-def fingerprint(project: Path, *modules: str) -> dict[str, str]:
+def fingerprint(project: Path, *modules: str, options: tuple[str, ...] = ("-B",)) -> dict[str, str]:
+    """In a process of its own; -B: as without a memory, which lies beside the byte code."""
     code = f"import json, sys; from flows.code import fingerprint; print(json.dumps([fingerprint({modules!r}), 'torch' in sys.modules]))"
-    done = subprocess.run([sys.executable, "-B", "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
+    done = subprocess.run([sys.executable, *options, "-c", code], cwd=project, env=environment, capture_output=True, text=True, check=True)
     found, torch_imported = json.loads(done.stdout)
     assert not torch_imported
     return found
@@ -81,3 +84,27 @@ def test_what_a_package_does_when_it_is_imported_is_code_too(project):
     (project / "components/models/__init__.py").write_text('"""Models."""\nimport components.losses.classification\n')
     after = fingerprint(project, LENET5)
     assert before["components.models"] != after["components.models"] and "components.losses.classification" in after
+
+
+def test_what_is_remembered_changes_no_hash(project):
+    truth = fingerprint(project, LENET5, JOBS)
+    assert not list(project.rglob("*.found.json"))
+    assert fingerprint(project, LENET5, JOBS, options=()) == truth
+    (memory,) = project.rglob("*.found.json")
+    assert memory.parent.name == "__pycache__" and set(truth.values()) == {code for code, _ in json.loads(memory.read_text())["texts"].values()}
+    assert fingerprint(project, LENET5, JOBS, options=()) == truth
+    edit(project, LENET5, "16 * 5 * 5, 120", "16 * 5 * 5, 121")
+    after = fingerprint(project, LENET5, JOBS, options=())
+    assert {m for m in truth if truth[m] != after[m]} == {LENET5}
+    assert after == fingerprint(project, LENET5, JOBS)
+
+
+def test_a_memory_that_is_damaged_or_another_version_s_is_none(project):
+    truth = fingerprint(project, LENET5, options=())
+    (memory,) = project.rglob("*.found.json")
+    plain = json.loads(memory.read_text())
+    wrong = {key: ["0" * 16, []] for key in plain["texts"]}
+    for text in ("{", "[]", json.dumps({"by": "another", "texts": wrong}), json.dumps({"by": plain["by"], "texts": {"x": 1}})):
+        memory.write_text(text)
+        assert fingerprint(project, LENET5, options=()) == truth
+    assert json.loads(memory.read_text()) == plain

@@ -8,7 +8,7 @@ import pytest
 
 from components.errors import UserError
 from components.spec.schema import Target
-from flows.compose import compose, group_choices, groups
+from flows.compose import compose, group_choices, groups, sources
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = group_choices(ROOT / "conf", "experiment")
@@ -128,3 +128,11 @@ def test_composing_twice_gives_the_same_whatever_the_folder_one_stands_in(tmp_pa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert compose(ROOT) == first
+
+
+def test_the_files_of_a_composition_are_those_that_it_reads():
+    read = sources(ROOT, ["experiment=language/gpt_full", "seed=3", "debug=fast"])
+    inherited = ["conf/experiment/language/gpt.yaml", "conf/experiment/language/gpt_full.yaml"]
+    assert {*inherited, "conf/config.yaml", "conf/data/tinyshakespeare.yaml", "conf/debug/fast.yaml"} <= set(read)
+    assert "conf/experiment/cnn/lenet5.yaml" not in read and "conf/data/digits.yaml" not in read
+    assert read == sorted(read) and all((ROOT / file).is_file() for file in read)

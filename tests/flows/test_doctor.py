@@ -41,6 +41,16 @@ def test_a_mistake_is_told_as_one(workspace):
     assert done.returncode == 2 and "lr" in done.stderr
 
 
+def test_without_a_system_it_looks_at_the_machine(workspace):
+    sound = {"RAY_ADDRESS": "local", "PREFECT_SERVER_API_PORT": "0"}
+    result = workspace.result("doctor", **sound)
+    assert result["failed"] == 0
+    assert {"python", "token", "leases", "set back"} <= {row["name"] for row in result["checks"]}
+    done = workspace.run("doctor", **sound, WANDB_API_KEY="hunter2")
+    assert done.returncode == 1 and "hunter2" not in done.stdout + done.stderr
+    assert "FAIL  network      W&B key" in done.stdout and "to mend:  set it right" in done.stdout
+
+
 def test_the_table_shows_every_check_and_how_to_mend_what_failed():
     row = {"check": "D2", "name": "overfit", "found": "loss 1 -> 1", "expected": "accuracy 90%", "mend": "raise it " * 20, "seconds": 0.1}
     sound = {**row, "check": "D1", "name": "one", "status": "ok", "found": "loss 1 -> 0", "mend": ""}

@@ -9,6 +9,7 @@ from pathlib import Path
 _PROGRAM = """
 import os, signal, sys, time
 from flows import cli
+from flows.commands import list as command
 
 class Closing:
     def __del__(self):
@@ -21,7 +22,7 @@ def listing(options):
     time.sleep(20)
     return 0
 
-cli._list = listing
+command.execute = listing
 sys.exit(cli.main(["list"]))
 """
 

@@ -13,20 +13,15 @@ from flows.compose import compose
 from flows.plan import plan, plan_text
 from flows.stages import STAGES, key_parts
 from flows.store import Store
+from tests.flows.stores import store_with_digits
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A store where the data stage of digits, 1,258 training rows, is done."""
     monkeypatch.chdir(ROOT)
-    store = Store(tmp_path / "store")
-    with store.run("data", key_parts("data", compose(ROOT), {}), on_wait=print) as partial:
-        columns = {"inputs": Column("uint8", (1, 8, 8)), "targets": Column("int64")}
-        write_card(partial.directory, Card("digits", "Digits", "none", "none", {}, columns, {"train": Split(1258, ())}, {}))
-        partial.outputs = {"content_sha256": "c" * 64}
-    return store
+    return store_with_digits(tmp_path / "store")
 
 
 def planned(store: Store, *overrides: str):

@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from components.files import read_json, sha256_file
+from tests.conftest import OWN_SERVER
 
 STAGES = ["data", "check", "train", "evaluate", "report"]
 RUN = ("run", "trainer.duration=4ep")
@@ -26,7 +27,7 @@ def workspace(make_workspace):
 @pytest.fixture(scope="module")
 def ran(workspace):
     """One run of LeNet-5 on digits: Prefect's temporary server, DVC, two Ray workers, W&B offline."""
-    return workspace.result(*RUN)
+    return workspace.result(*RUN, **OWN_SERVER)
 
 
 def test_every_stage_ran_and_said_where(ran):
@@ -57,8 +58,8 @@ def test_evaluation_saw_each_sample_once(ran):
 def test_the_manifest_holds_the_hash_of_every_file(ran):
     directory = Path(ran["stages"]["train"]["directory"])
     manifest = read_json(directory / "manifest.json")
-    on_disk = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()} - {"manifest.json"}
-    assert set(manifest["files"]) == on_disk
+    on_disk = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()}
+    assert set(manifest["files"]) == on_disk - {"manifest.json", "ledger.json"}  # the latter says where in the ledger it is
     assert all(sha256_file(directory / name) == entry["sha256"] for name, entry in manifest["files"].items())
 
 
@@ -122,4 +123,7 @@ def test_plan_says_what_would_run_and_why(workspace, ran):
     actions = {s["stage"]: s["action"] for s in plan["stages"]}
     assert actions == {"data": "reuse", "check": "reuse", "train": "run", "evaluate": "run", "report": "run"}
     assert plan["steps"] == 5 * 20 and plan["parameters"] == 61_706 and plan["training_rows"] == 1258
+    train, trained = plan["stages"][2], ran["stages"]["train"]["seconds"]
+    assert [(change["key"], change["now"]) for change in train["changes"]] == [("config.trainer.duration", "5ep")]
+    assert train["predicted"]["runs"] == 1 and 0.5 * trained < train["predicted"]["seconds"] < 2 * trained  # that of four on two workers
     assert not any((workspace.root / "store" / "stages" / "train").glob("*.partial"))

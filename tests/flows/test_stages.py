@@ -9,7 +9,7 @@ import pytest
 
 from components.spec.schema import Target
 from flows.compose import compose
-from flows.stages import STAGES, decide, environment, explain, identity, key_parts
+from flows.stages import STAGES, compare, decide, environment, identity, key_parts, tell
 from flows.store import Manifest, Store
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +61,7 @@ def base():
         ("cluster.start_timeout_seconds=20", set()),
         ("tracking.mode=disabled", set()),
         ("store=/somewhere/else", set()),
+        ("remote=s3://bucket/prefix", set()),
         ("description=other", set()),
     ],
 )
@@ -143,10 +144,10 @@ def test_why_names_three_changes_and_counts_the_rest(tmp_path):
     store = Store(tmp_path)
     run_all(store, [])
     spec = compose(ROOT, ["trainer.duration=1ep", "trainer.batch_size=2", "optimizer.lr=3", "optimizer.weight_decay=4", "seed=5"])
-    why = explain("train", key_parts("train", spec, manifests()), store, "cnn/lenet5")
+    why = tell(compare("train", key_parts("train", spec, manifests()), store, "cnn/lenet5"))
     assert why == "seed: 0 -> 5; optimizer.lr: 0.004 -> 3; optimizer.weight_decay: 0.01 -> 4 and 2 more"
     added = compose(ROOT, ["trainer.duration=9st"])
-    assert explain("train", key_parts("train", added, manifests()), store, "cnn/lenet5") == "trainer.duration: 40ep -> 9st"
+    assert tell(compare("train", key_parts("train", added, manifests()), store, "cnn/lenet5")) == "trainer.duration: 40ep -> 9st"
     other_code = key_parts("train", compose(ROOT), manifests())
     other_code["code"]["components.training.loop"] = "another"
-    assert explain("train", other_code, store, "cnn/lenet5").startswith("components.training.loop: ")
+    assert tell(compare("train", other_code, store, "cnn/lenet5")).startswith("components.training.loop: ")

@@ -190,7 +190,8 @@ def test_the_pipeline_runs_to_its_report(small, experiment, tmp_path):
     store = Store(tmp_path / "store")
     said: list[str] = []
     with PipelineRun(ROOT, spec, [], "modelyard run", store, said.append, lambda stage, directory: nullcontext()) as run:
-        run.done["data"] = Manifest("data", "tiny", {}, {"content_sha256": card["content_sha256"]}, system.data, {}, 0.0, "")
+        outputs = {"directory": str(system.data), "content_sha256": card["content_sha256"]}
+        run.done["data"] = Manifest("data", "tiny", {}, outputs, system.data, {}, 0.0, "")
         for stage in ("check", "train", "evaluate", "report"):
             assert run.stage(stage).status == "ran"
     page = Path(run.report).read_text(encoding="utf-8")

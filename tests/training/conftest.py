@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from components.data.card import Column
 from components.data.columns import SourceData
 from components.data.prepare import write_data_set
 from components.spec.parse import to_plain
+from components.spec.schema import Spec
 from flows.compose import compose
 from tests.synthetic import synthetic_definition
 from tests.training.group import Group
@@ -62,8 +64,12 @@ def plain() -> Callable[..., dict[str, Any]]:
         "evaluate.batch_size=7",
     ]
 
+    @functools.cache
+    def composed(*overrides: str) -> Spec:
+        return compose(ROOT, [*common, *overrides])
+
     def make(*overrides: str) -> dict[str, Any]:
-        spec = to_plain(compose(ROOT, [*common, *overrides]))
+        spec = to_plain(composed(*overrides))
         spec["augment"]["always"] = spec["augment"]["always"][:1]  # no resizing
         return spec
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -14,6 +13,7 @@ import torch.distributed as dist
 
 from components.errors import RunError, UserError
 from components.training.session import LocalSession
+from tests.forked import context
 
 Work = Callable[..., Any]  # a top-level function (session, *arguments) -> plain data
 
@@ -23,10 +23,9 @@ class Group:
 
     def __init__(self, size: int, directory: Path) -> None:
         self._directory, self._calls = directory, 0
-        context = mp.get_context("spawn")
-        pairs = [context.Pipe() for _ in range(size)]
+        pairs = [context().Pipe() for _ in range(size)]
         self._ends = [near for near, _ in pairs]
-        self._processes = [context.Process(target=_serve, args=(far,), daemon=True) for _, far in pairs]
+        self._processes = [context().Process(target=_serve, args=(far,), daemon=True) for _, far in pairs]
         for process in self._processes:
             process.start()
 

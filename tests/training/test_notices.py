@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,22 @@ LAUNCHERS = {
 }
 
 
-@pytest.fixture
-def letter(plain, data, tmp_path) -> dict[str, Any]:
-    """A job of 240 steps, some seconds, of LeNet-5 on 32 x 32 images."""
+@pytest.fixture(scope="module")
+def letter(plain, data) -> Callable[[Path], dict[str, Any]]:
+    """A job of 240 steps, some seconds, of LeNet-5 on 32 x 32 images, for a folder."""
     spec = plain("trainer.duration=240st", "trainer.checkpoint_every=100st", "optimizer.lr=0.01")
     spec["augment"]["always"].append({"_target_": "components.data.transforms.Resize", "size": 32})
-    return {"job": "train", "config": {"spec": spec, "data": str(data), "directory": str(tmp_path / "run")}}
+    return lambda folder: {"job": "train", "config": {"spec": spec, "data": str(data), "directory": str(folder / "run")}}
+
+
+@pytest.fixture(scope="module")
+def whole(letter, tmp_path_factory) -> Path:
+    """The folder of that job, never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    uninterrupted = start("alone", letter(folder), folder)  # not here: another number of threads moves the last digits
+    assert uninterrupted.wait(timeout=240) == 0
+    uninterrupted.stderr.close()
+    return folder
 
 
 def start(launcher: str, letter: dict[str, Any], folder: Path) -> subprocess.Popen[str]:
@@ -51,8 +62,8 @@ def wait_for_step(folder: Path, step: int) -> None:
 
 
 @pytest.mark.parametrize(("launcher", "number"), [("alone", signal.SIGINT), ("torchrun", signal.SIGTERM)])
-def test_a_signal_saves_the_step_it_came_in_and_the_same_command_goes_on(letter, tmp_path, launcher, number):
-    process = start(launcher, letter, tmp_path)
+def test_a_signal_saves_the_step_it_came_in_and_the_same_command_goes_on(letter, whole, tmp_path, launcher, number):
+    process = start(launcher, letter(tmp_path), tmp_path)
     wait_for_step(tmp_path, 20)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -63,16 +74,11 @@ def test_a_signal_saves_the_step_it_came_in_and_the_same_command_goes_on(letter,
     assert f"interrupted after step {meta['step']} of 240, which is saved; the same command goes on" in errors
     if launcher == "alone":
         assert process.returncode == 130 and "Traceback" not in errors
-    again = start(launcher, letter, tmp_path)
+    again = start(launcher, letter(tmp_path), tmp_path)
     assert again.wait(timeout=90) == 0
     again.stderr.close()
     assert [r["step"] for r in journal.read(tmp_path / "run" / "metrics.jsonl") if r.get("name") == "start"] == [0, meta["step"]]
-
-    whole = {**letter, "config": {**letter["config"], "directory": str(tmp_path / "whole")}}
-    uninterrupted = start("alone", whole, tmp_path)  # not here: another number of threads moves the last digits
-    assert uninterrupted.wait(timeout=90) == 0
-    uninterrupted.stderr.close()
-    folders = [tmp_path / d / "checkpoints" / "step_00000240" for d in ("run", "whole")]
+    folders = [folder / "run" / "checkpoints" / "step_00000240" for folder in (tmp_path, whole)]
     assert_same_weights(*(systems.weights_of(d / "model.safetensors") for d in folders), 0.0 if launcher == "alone" else 1e-4)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from components.errors import UserError
 from components.spec.parse import parse_spec
 from components.training.doctor import data, gradients, learning, loader, loss, modes, shapes
-from components.training.doctor.finding import Finding, Skipped
+from components.training.doctor.finding import Finding, rows
 from components.training.doctor.patient import Patient
 from components.training.session import Session
 
@@ -67,33 +67,7 @@ def doctor(session: Session, config: dict[str, Any]) -> dict[str, Any]:
 def examine(patient: Patient) -> dict[str, Any]:
     """Run every check on a patient; the form is that of `doctor`."""
     started = time.perf_counter()
-    rows = [row for check, name, look in CHECKS for row in _rows(patient, check, name, look)]
-    failed = sum(row["status"] == "fail" for row in rows)
-    return {"checks": rows, "failed": failed, "seconds": time.perf_counter() - started}
-
-
-def _rows(patient: Patient, check: str, name: str, look: Check) -> list[dict[str, Any]]:
-    started = time.perf_counter()
-    try:
-        found = look(patient)
-    except Skipped as reason:
-        found = Finding("skipped", str(reason))
-    except UserError:
-        raise  # bad input is not for the patient to answer for
-    except Exception as error:  # the model's own code may raise anything, and the other checks still have something to say
-        message = next(iter(str(error).splitlines()), "")
-        found = Finding("fail", f"{type(error).__name__}: {message}", "the check runs through", "the system cannot make this step at all")
-    findings = found if isinstance(found, list) else [found]
-    seconds = (time.perf_counter() - started) / max(1, len(findings))
-    return [
-        {
-            "check": f.check or check,
-            "name": f.name or name,
-            "status": f.status,
-            "found": f.found,
-            "expected": f.expected,
-            "mend": f.mend if f.status in ("warn", "fail") else "",
-            "seconds": seconds,
-        }
-        for f in findings
-    ]
+    wrong = "the system cannot make this step at all"
+    found = [row for check, name, look in CHECKS for row in rows(check, name, partial(look, patient), wrong)]
+    failed = sum(row["status"] == "fail" for row in found)
+    return {"checks": found, "failed": failed, "seconds": time.perf_counter() - started}
