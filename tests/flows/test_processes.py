@@ -53,12 +53,13 @@ def test_a_child_that_outlives_its_parent_is_ended_too():
 
 
 def test_a_session_is_ended_when_its_leader_has_and_not_before():
-    code = "import subprocess; print(subprocess.Popen(['sleep', '60'], process_group=0).pid, flush=True); input()"
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '60'], process_group=0).pid, flush=True); sys.stdin.read()"
     leader = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     child = int(leader.stdout.readline())
     end_session(leader.pid)
     assert runs(child) and leader.poll() is None
-    leader.communicate("")
+    leader.stdin.close()
+    leader.wait()
     assert runs(child)
     end_session(leader.pid)
     assert not runs(child)
