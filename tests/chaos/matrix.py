@@ -76,15 +76,15 @@ _STEPS = {
         "before": Step("os.mkdir", rf"/data/raw{_TEMPORARY}$"),
         "during": Step("open", rf"/data/raw{_TEMPORARY}/digits\.csv$"),
         "after": Step("os.rename", rf"/data/raw{_TEMPORARY} -> "),
-        "done": Step("open", r"dvc\.lock$"),
+        "done": Step("open", r"(^|/)dvc\.lock$"),
     },
     "prepare": {
         "before": Step("os.mkdir", rf"/data/prepared{_TEMPORARY}$"),
         "during": Step("open", rf"/data/prepared{_TEMPORARY}/validation-00000\.inputs\.npy$"),
         "after": Step("os.rename", rf"/data/prepared{_TEMPORARY} -> "),
         "cached": Step("os.rename", r"/\.dvc/cache/files/.*\.tmp -> .*\.dir$", skip=1),
-        "done": Step("open", r"dvc\.lock$", skip=1),
-        "torn": Step("open", r"dvc\.lock$", skip=1, torn=True),
+        "done": Step("open", r"(^|/)dvc\.lock$", skip=1),
+        "torn": Step("open", r"(^|/)dvc\.lock$", skip=1, torn=True),
     },
     "data": _stage_steps("data"),
     "check": _stage_steps("check") | {"during": Step("open", _partial("check") + r"/\.tmp-\w+-sheet\.png$")},
@@ -106,7 +106,7 @@ _STEPS = {
     },
     "report": _stage_steps("report")
     | {
-        "recorded": Step("open", r"/ledger\.jsonl$", skip=2),  # the run's own entry, after the stage's two opens
+        "recorded": Step("open", r"/ledger\.jsonl$", skip=1),  # the run's own entry, after the stage's
         "during": Step("open", _partial("report") + r"/\.tmp-\w+-report\.html$"),
     },
 }
