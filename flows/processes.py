@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +38,29 @@ def end_group(process: subprocess.Popen[bytes] | subprocess.Popen[str], first: s
             if not _alive(process.pid):
                 return
             time.sleep(_POLL_SECONDS)
+
+
+def end_session(leader: int) -> None:
+    """End what is left of a session whose leader has ended, wherever in groups of their own: Ray's processes are.
+
+    Args:
+        leader: the pid of a process that was started with `start_new_session=True`.
+
+    Raises:
+        RunError: one does not end.
+    """
+    _end(lambda: [] if start_ticks(leader) is not None else _session(leader))  # a leader that runs is another one, given the same number
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (OSError, psutil.Error):
+            continue
+    return found
 
 
 def _alive(group: int) -> bool:
@@ -98,8 +122,12 @@ def end_marked(token: str, mark: str = MARK) -> None:
     Raises:
         RunError: one does not end.
     """
+    _end(lambda: marked(token, mark))
+
+
+def _end(find: Callable[[], list[psutil.Process]]) -> None:
     deadline = time.monotonic() + _KILL_SECONDS
-    while left := marked(token, mark=mark):  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
+    while left := find():  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
         if time.monotonic() > deadline:
             raise RunError(f"processes that should be dead cannot be ended: {[p.pid for p in left]}; end them, then run the same command again")
         for process in left:

@@ -16,11 +16,11 @@ from components.files import atomic_path, digest, read_json, read_object, write_
 from components.spec.parse import expectation_met, to_plain
 from components.spec.schema import Spec
 from flows import record, stages
-from flows.adapters.wandb import Tracker, tracking_mode
 from flows.compose import sources
 from flows.in_use import InUse
 from flows.predict import note
 from flows.store import Manifest, Partial, Store
+from flows.tracking import Tracking, tracking_id
 from flows.upstream import NEEDED, checkpoint, complete, finished
 from flows.workers import Workers, start_workers
 
@@ -74,8 +74,11 @@ class PipelineRun:
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     _checkout: dict[str, Any] = field(default_factory=dict)
     _workers: Workers | None = None
-    _tracker: Tracker | None = None
+    _tracking: Tracking = field(init=False)
     _in_use: InUse | None = None
+
+    def __post_init__(self) -> None:
+        self._tracking = Tracking(self.spec, self.directory, self.run_id)
 
     @property
     def run_id(self) -> str:
@@ -93,11 +96,8 @@ class PipelineRun:
         if self._workers is not None:
             self._workers.close()
             self._workers = None
-        if self._tracker is not None:
-            complaint = self._tracker.close()
-            self._tracker = None
-            if complaint:
-                self.announce(f"tracking: {complaint}")
+        if complaint := self._tracking.close():
+            self.announce(f"tracking: {complaint}")
         if self._in_use is not None:
             self._in_use.close()
             self._in_use = None
@@ -153,6 +153,8 @@ class PipelineRun:
             note(self.store, self.spec, found, self.done["data"])
         self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why, changes or [])
         self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
+        if name == "evaluate":
+            self._tracking.finish(self.done["train"].key, self.done["train"].directory / "metrics.jsonl", self.metrics)
         last = name == stages.STAGES[-1]
         self._record("finished" if last else "running")
         self._push([found], finished=last)
@@ -237,9 +239,10 @@ class PipelineRun:
         check(self.done["data"].directory, self.spec.check, partial.directory)
 
     def _train(self, partial: Partial) -> None:
-        self._track(digest(partial.directory.name), partial.directory / "metrics.jsonl")
+        key = partial.directory.name.removesuffix(".partial")
+        self._tracking.begin(key, partial.directory / "metrics.jsonl")
         with self.follow("train", partial.directory):
-            self._submit("train", directory=str(partial.directory), origin=self._origin(partial.directory.name), owner=partial.ownership.plain())
+            self._submit("train", directory=str(partial.directory), origin=self._origin(key), owner=partial.ownership.plain())
         summary = read_json(partial.directory / "summary.json")
         meta = read_json(partial.directory / summary["checkpoint"] / "meta.json")
         partial.outputs = {
@@ -251,14 +254,12 @@ class PipelineRun:
     def _origin(self, key: str) -> dict[str, Any]:
         """What a checkpoint's meta.json says about where it comes from."""
         git, code = self._code()["git"], stages.code_digest(self.spec)
-        return {"run_id": self.run_id, "stage": key.removesuffix(".partial"), "tracking_id": digest(key), "git": git, "code": code}
+        return {"run_id": self.run_id, "stage": key, "tracking_id": tracking_id(key), "git": git, "code": code}
 
     def _evaluate(self, partial: Partial) -> None:
         self._submit("evaluate", directory=str(partial.directory), checkpoint=self.checkpoint)
         metrics = _scalars(read_json(partial.directory / "metrics.json"))
         partial.outputs = {"metrics": metrics}
-        if self._tracker is not None:
-            self._tracker.finish({f"{split}/{name}": value for split, found in metrics.items() for name, value in found.items()})
         if self._workers is not None:
             self._workers.finish()  # they stop while the report is drawn
 
@@ -276,21 +277,6 @@ class PipelineRun:
         write_json(run / "run.json", self.account("finished"))
         render(run, partial.directory / "report.html")
         partial.outputs = {"report": "report.html"}
-
-    def _track(self, identifier: str, journal: Path) -> None:
-        """Start W&B on the journal of this training; the same training, resumed, is the same W&B run."""
-        if tracking_mode(self.spec.tracking) == "disabled":
-            return
-        order = {
-            "id": identifier,
-            "group": self.run_id,
-            "name": f"train/{self.spec.experiment}",
-            "journal": str(journal),
-            "config": to_plain(self.spec),
-            "tags": [self.spec.experiment.partition("/")[0], self.spec.data.name],
-        }
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._tracker = Tracker(self.spec.tracking, self.directory, order)
 
     def _submit(self, job: str, **config: Any) -> None:
         self.warm()

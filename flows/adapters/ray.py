@@ -30,7 +30,7 @@ from components.spec.parse import to_plain
 from components.spec.schema import ClusterSpec
 from components.training.notices import Notice, Told
 from flows.lease import is_dead, write_holder
-from flows.processes import end_group, end_marked
+from flows.processes import end_group, end_marked, end_session
 from flows.project import python_command
 from flows.workers import listening
 
@@ -91,6 +91,7 @@ class RayWorkers:
             self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             end_group(self._process, signal.SIGKILL, _CLOSE_SECONDS)
+        end_session(self._process.pid)
         _remove(self.mailbox)
 
     def _log_tail(self) -> str:

@@ -26,6 +26,7 @@ from flows.project import python_command
 _POLL_SECONDS = 0.5
 _INIT_SECONDS = 30.0
 _INTERRUPTED_SECONDS = 5.0
+_ORDER, _ENDED = "wandb-order.json", "wandb-ended.json"  # what is to be tracked; that it has been, figures of the evaluation included
 _KEY = re.compile(r"[A-Za-z0-9_-]{40,}")
 
 
@@ -47,6 +48,15 @@ def tracking_mode(tracking: TrackingSpec, environment: Mapping[str, str] = os.en
     return mode
 
 
+def is_unfinished(directory: Path, identifier: str) -> bool:
+    """Tell whether an attempt began to track a training, and the tracker was not handed everything: somebody was killed."""
+    try:
+        order = read_json(directory / _ORDER)
+    except (OSError, ValueError):
+        return False
+    return order["id"] == identifier and not (directory / _ENDED).is_file()
+
+
 class Tracker:
     """Follows one training run from a process of its own.
 
@@ -59,7 +69,8 @@ class Tracker:
         self._timeout = tracking.finish_timeout_seconds
         self._stop = directory / "wandb-stop.json"
         self._stop.unlink(missing_ok=True)
-        path = directory / "wandb-order.json"
+        (directory / _ENDED).unlink(missing_ok=True)
+        path = directory / _ORDER
         plain = {
             "mode": tracking_mode(tracking),
             "project": tracking.project,
@@ -120,10 +131,11 @@ def main(path: Path) -> None:
     follower, stop = Follower(Path(order["journal"])), Path(order["stop"])
     records: list[dict[str, Any]] = []
     while not records:  # wandb's import would take time from the workers' start
-        if stop.exists() or _orphaned(order):
+        over = stop.exists() or _orphaned(order)
+        records = follower.new_records()
+        if over and not records:
             return
         time.sleep(_POLL_SECONDS)
-        records = follower.new_records()
     run = _start(order)
     run.define_metric("*", step_metric="step")
     ended = False
@@ -142,6 +154,8 @@ def main(path: Path) -> None:
     for name, value in last["summary"].items():
         run.summary[name] = value
     run.finish(exit_code=last["exit_code"])
+    if last["exit_code"] == 0:
+        write_json(Path(order["directory"]) / _ENDED, {"id": order["id"]})
 
 
 def _orphaned(order: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ INJECT = Path(__file__).with_name("inject")
 _KEPT = ("store", "data", ".dvc", ".dvc-site", "dvc.lock", "params.yaml")  # what a run leaves in the project's folder
 _STAGES = """
 import sys
+import time
 from pathlib import Path
 from flows.open import open_run
 from flows.stages import STAGES
@@ -26,6 +27,8 @@ from tests.chaos.arena import keep
 with open_run(sys.argv[2:], "chaos") as run:
     for name in STAGES[:-1]:
         run.stage(name)
+        while name == "train" and not list(run.directory.glob("wandb/offline-run-*")):
+            time.sleep(0.1)
         keep(Path(), Path(sys.argv[1]) / name)
 """
 

@@ -16,7 +16,6 @@ from tests.chaos.verdict import Facts, complaints, finished_stages, sound
 LINKS = (
     "fetch during driver inline",
     "prepare done driver inline",
-    "data done driver inline",
     "check after driver inline",
     "train half driver ray",
     "train unpointed driver inline",

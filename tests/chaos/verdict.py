@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from components.files import digest, read_json, sha256_file
+from components.files import read_json, sha256_file
 from components.training import journal
 from flows.stages import STAGES
 from flows.store import MANIFEST, Store
+from flows.tracking import tracking_id
 from tests.chaos.arena import Arena, Attempt
 
 PATIENCE_SECONDS = 5.0  # for what dies with its driver
@@ -64,7 +65,7 @@ def sound(facts: Facts) -> Iterator[str]:
         yield f"the journal's steps are {steps}"
     if epochs != [(1, 20), (2, 40)] or facts.progress != (40, 2, 0):
         yield f"epochs (number, last step) are {epochs}, the last checkpoint's (step, epochs, samples) {facts.progress}"
-    if facts.tracker_ids != {digest(f"{facts.keys['train']}.partial")}:
+    if facts.tracker_ids != {tracking_id(facts.keys["train"])}:
         yield f"tracker ids {facts.tracker_ids}"
 
 

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from flows.processes import MARK, carrying, end_group, end_marked
+from flows.processes import MARK, carrying, end_group, end_marked, end_session
 
 FAMILY = """
 import signal, subprocess, sys, time
@@ -49,6 +49,19 @@ def test_a_child_that_outlives_its_parent_is_ended_too():
     parent.wait()
     assert runs(child) and os.getpgid(child) == parent.pid
     end_group(parent, signal.SIGTERM, grace_seconds=1.0)
+    assert not runs(child)
+
+
+def test_a_session_is_ended_when_its_leader_has_and_not_before():
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '60'], process_group=0).pid, flush=True); sys.stdin.read()"
+    leader = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    child = int(leader.stdout.readline())
+    end_session(leader.pid)
+    assert runs(child) and leader.poll() is None
+    leader.stdin.close()
+    leader.wait()
+    assert runs(child)
+    end_session(leader.pid)
     assert not runs(child)
 
 
