@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -255,10 +254,11 @@ def test_ctrl_c_on_a_flow_leaves_no_process(root):
 
 
 def test_a_busy_lock_is_waited_for(root, lines):
-    """Another DVC holds the stage's output: the entry of a live process in DVC's rwlock, taken away after a while."""
+    """Another DVC holds the stage's output: the entry of a live process of that name in DVC's rwlock, taken away after a while."""
+    another = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", "dvc"])
     rwlock = root / ".dvc" / "tmp" / "rwlock"
     rwlock.parent.mkdir(exist_ok=True)
-    held = {"write": {str(root / RAW / "digits"): {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}
+    held = {"write": {str(root / RAW / "digits"): {"pid": another.pid, "cmd": "dvc repro"}}, "read": {}}
     rwlock.write_text(json.dumps(held))
 
     def release(line):
@@ -266,5 +266,9 @@ def test_a_busy_lock_is_waited_for(root, lines):
         if line.startswith("another DVC process"):
             rwlock.write_text("{}")
 
-    prepare(root, "digits", release)
+    try:
+        prepare(root, "digits", release)
+    finally:
+        another.kill()
+        another.wait()
     assert any(line.startswith("another DVC process is busy") for line in lines)

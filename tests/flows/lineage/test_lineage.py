@@ -210,7 +210,7 @@ def test_what_depends_on_a_file_and_whether_it_has_changed_since(trained):
 
 def test_impact_through_the_command_line_from_a_folder_below(trained):
     done = subprocess.run(
-        [sys.executable, "-m", "flows", "impact", "lenet5.py", f"--store={STORE}", "--json"],
+        [sys.executable, "-m", "flows", "impact", "lenet5.py", f"--store={trained.workspace.root / STORE}", "--json"],
         cwd=trained.workspace.root / "components/models/cnn", env={**trained.workspace.env, "PYTHONPATH": str(trained.workspace.root)},
         capture_output=True, text=True,
     )  # fmt: skip
