@@ -31,7 +31,7 @@ def require_writable(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with atomic_path(directory / "write-probe") as probe:
             probe.write_bytes(b"x")
-        (directory / "write-probe").unlink()
+        (directory / "write-probe").unlink(missing_ok=True)  # another run's probe may have been this one, and be gone
         status = os.statvfs(directory)
     except OSError as error:
         raise UserError(
