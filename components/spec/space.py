@@ -85,6 +85,8 @@ def parse_space(tree: Any, path: str = "tune.space") -> dict[str, Range]:
     found: dict[str, Range] = {}
     for key, value in tree.items():
         here = f"{path}.{key}"
+        if value is None:  # taken out of what a file names: tune.space.optimizer.lr=null
+            continue
         if not isinstance(value, dict):
             raise UserError(f"{here} is no range", received=repr(value), expected=_EXPECTED)
         if any(k in KINDS or isinstance(v, (list, tuple)) for k, v in value.items()):

@@ -12,7 +12,7 @@ from components.spec.space import Range, parse_space
 
 
 def test_the_tree_is_flattened_in_its_order():
-    tree = {"optimizer": {"lr": {"log_uniform": [1e-4, 1e-1]}}, "seed": {"choice": [0, 1]}, "model": {"options": {"width": {"integer": [2, 8]}}}}
+    tree = {"optimizer": {"lr": {"log_uniform": [1e-4, 1e-1]}, "weight_decay": None}, "seed": {"choice": [0, 1]}, "model": {"options": {"width": {"integer": [2, 8]}}}}
     assert parse_space(tree) == {
         "optimizer.lr": Range("log_uniform", (1e-4, 1e-1)),
         "seed": Range("choice", (0, 1)),
