@@ -89,6 +89,10 @@ class PipelineRun:
             if complaint:
                 self.announce(f"tracking: {complaint}")
 
+    def use(self, workers: Workers) -> None:
+        """Have the jobs done by these workers, which are then this run's to close."""
+        self._workers = workers
+
     def warm(self) -> None:
         """Begin to start the workers, so that they come up while earlier stages run."""
         if self._workers is None:

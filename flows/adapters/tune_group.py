@@ -67,7 +67,7 @@ def _fit(order: dict[str, Any]) -> None:
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
-                callbacks=[_journal(Path(order["journal"]))],
+                callbacks=[_journal(Path(order["journal"]), order["metric"])],
             ),
         )
     tuner.fit()
@@ -131,7 +131,7 @@ def _tune_config(wanted: TuneSpec, order: dict[str, Any]) -> Any:
         search_alg=_searcher(wanted, order),
         scheduler=_scheduler(wanted),
         num_samples=samples,
-        max_concurrent_trials=order["at_once"],
+        max_concurrent_trials=order["at_once"] if wanted.algorithm in ("tpe", "cma_es") else None,  # the generator of variants has its own
         time_budget_s=None if wanted.budget.hours is None else wanted.budget.hours * 3600,
         reuse_actors=True,
     )
@@ -146,7 +146,7 @@ def _searcher(wanted: TuneSpec, order: dict[str, Any]) -> Any:
         return OptunaSearch(sampler=sampler, metric=order["metric"], mode=order["mode"])
     from ray.tune.search import BasicVariantGenerator
 
-    return BasicVariantGenerator(random_state=wanted.seed, constant_grid_search=True, max_concurrent=0)
+    return BasicVariantGenerator(random_state=wanted.seed, constant_grid_search=True, max_concurrent=order["at_once"])
 
 
 def _scheduler(wanted: TuneSpec) -> Any:
@@ -160,7 +160,7 @@ def _scheduler(wanted: TuneSpec) -> Any:
     return schedulers.FIFOScheduler()
 
 
-def _journal(path: Path) -> Any:
+def _journal(path: Path, metric: str) -> Any:
     """Make the callback that writes each result of each trial to a journal, for the terminal and the report."""
     from ray import tune
 
@@ -171,7 +171,7 @@ def _journal(path: Path) -> Any:
             self._file = Journal(path)
 
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-            kept = {k: v for k, v in result.items() if isinstance(v, (int, float)) and k in ("step", "percent", trial.metric)}
+            kept = {"step": result["step"], "percent": result["percent"], "value": result[metric]}
             self._file.write("result", trial=trial.trial_id, values=trial.config["values"], at=time.time(), **kept)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

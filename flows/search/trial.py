@@ -77,7 +77,7 @@ class _Thread(threading.Thread):
 
     def __init__(self, run: PipelineRun) -> None:
         super().__init__(daemon=True)
-        self._pipeline, self.error = run, None
+        self._pipeline = run
         self.error: BaseException | None = None
 
     def run(self) -> None:
