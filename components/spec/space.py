@@ -105,12 +105,16 @@ def check_tune(tune: TuneSpec) -> None:
     space = parse_space(tune.space)
     if tune.algorithm == "list":
         if space or not tune.configurations:
-            raise UserError("tune.algorithm=list tries tune.configurations", received=tune.configurations or tune.space, expected="a list, and no space")
+            raise UserError(
+                "tune.algorithm=list tries tune.configurations", received=tune.configurations or tune.space, expected="a list, and no space"
+            )
         return
     if tune.configurations:
         raise UserError(f"tune.algorithm={tune.algorithm} draws from tune.space", received=tune.configurations, mend="choose tune=list")
     if not space:
-        raise UserError("tune.space is empty", expected=f"the configuration's keys with a range each, {_EXPECTED}", mend="name them in the experiment file")
+        raise UserError(
+            "tune.space is empty", expected=f"the configuration's keys with a range each, {_EXPECTED}", mend="name them in the experiment file"
+        )
     choices = [key for key, span in space.items() if span.kind == "choice"]
     if tune.algorithm == "cma_es" and choices:
         raise UserError("tune.algorithm=cma_es needs ranges of numbers", received=f"choices for {', '.join(choices)}", mend="choose tune=tpe")

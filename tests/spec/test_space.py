@@ -12,7 +12,11 @@ from components.spec.space import Range, parse_space
 
 
 def test_the_tree_is_flattened_in_its_order():
-    tree = {"optimizer": {"lr": {"log_uniform": [1e-4, 1e-1]}, "weight_decay": None}, "seed": {"choice": [0, 1]}, "model": {"options": {"width": {"integer": [2, 8]}}}}
+    tree = {
+        "optimizer": {"lr": {"log_uniform": [1e-4, 1e-1]}, "weight_decay": None},
+        "seed": {"choice": [0, 1]},
+        "model": {"options": {"width": {"integer": [2, 8]}}},
+    }
     assert parse_space(tree) == {
         "optimizer.lr": Range("log_uniform", (1e-4, 1e-1)),
         "seed": Range("choice", (0, 1)),
@@ -35,7 +39,9 @@ def test_grids(span, points, expected):
     assert span.grid(points) == pytest.approx(expected) if expected[0] != "a" else span.grid(points) == expected
 
 
-@pytest.mark.parametrize("span", [Range("uniform", (-2.0, 3.0)), Range("log_uniform", (1e-5, 1.0)), Range("integer", (3, 90)), Range("log_integer", (2, 512))])
+@pytest.mark.parametrize(
+    "span", [Range("uniform", (-2.0, 3.0)), Range("log_uniform", (1e-5, 1.0)), Range("integer", (3, 90)), Range("log_integer", (2, 512))]
+)
 def test_positions_are_the_inverse_of_values_and_draws_stay_inside(span):
     generator = random.Random(0)
     drawn = [span.draw(generator) for _ in range(500)]
