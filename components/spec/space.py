@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from components.errors import UserError, nearest
 from components.spec.schema import TuneSpec
@@ -133,7 +133,7 @@ def _range(value: dict[str, Any], path: str) -> Range:
             raise UserError(f"{path} names a choice twice", received=given)
         return Range("choice", tuple(given))
     _check_bounds(kind, given, path)
-    return Range(kind, tuple(given) if "integer" in kind else tuple(float(v) for v in given))
+    return Range(cast(Kind, kind), tuple(given) if "integer" in kind else tuple(float(v) for v in given))
 
 
 def _check_bounds(kind: str, given: Any, path: str) -> None:

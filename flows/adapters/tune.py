@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,52 +27,45 @@ from flows.processes import end_group
 from flows.project import python_command
 
 JOURNAL = "search.jsonl"
+_WAITING_CPUS = 0.01  # of a trial that has a worker group of its own and only waits for it
 _POLL_SECONDS = 0.2
 _END_SECONDS = 15.0
 
 
-def search(
-    directory: Path, root: Path, spec: Spec, overrides: list[str], command: str, at_once: int, on_event: Callable[[dict[str, Any]], None]
-) -> None:
-    """Search until the budget is spent; a search that was cut off goes on.
+@dataclass(frozen=True)
+class Asked:
+    """What is searched.
 
-    Args:
-        directory: of this search.
+    Attributes:
         root: the project.
         spec: the experiment, with its `tune`.
         overrides: that composed it; a trial's values are added to them.
         command: how the search was asked for.
         at_once: how many trials the cluster holds.
+    """
+
+    root: Path
+    spec: Spec
+    overrides: list[str]
+    command: str
+    at_once: int
+
+
+def search(directory: Path, asked: Asked, on_event: Callable[[dict[str, Any]], None]) -> None:
+    """Search until the budget is spent; a search that was cut off goes on.
+
+    Args:
+        directory: of this search.
+        asked: what to search.
         on_event: takes each new line of the journal.
 
     Raises:
         UserError: the first trial refused its configuration.
         RunError: Ray Tune failed.
     """
-    assert spec.tune is not None
     failed, journal = directory / "failed.json", directory / JOURNAL
     failed.unlink(missing_ok=True)
-    group = spec.cluster.backend == "ray" and spec.cluster.workers > 1
-    alone = {"CPU": spec.cluster.cpus_per_worker} | ({"GPU": spec.cluster.gpus_per_worker} if spec.cluster.gpus_per_worker else {})
-    order = {
-        "root": str(root),
-        "overrides": [
-            *overrides,
-            "tune=null",
-            *(["cluster.address=auto"] if group else ["cluster=inline", f"cluster.gpus_per_worker={spec.cluster.gpus_per_worker}"]),
-        ],
-        "command": command,
-        "address": spec.cluster.address,
-        "tune": to_plain(spec.tune),
-        "resources": {"CPU": _DRIVER_CPUS} if group else alone,
-        "state": str(directory / "ray"),
-        "metric": spec.trainer.monitor.metric,
-        "mode": spec.trainer.monitor.mode,
-        "at_once": at_once,
-        "journal": str(journal),
-        "failed": str(failed),
-    }
-    write_json(directory / "order.json", order)
+    write_json(directory / "order.json", {**_order(directory, asked), "journal": str(journal), "failed": str(failed)})
     with open(directory / "search.log", "ab") as output:
         command_line = python_command("flows.adapters.tune_group", str(directory / "order.json"))
         process = subprocess.Popen(command_line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
@@ -89,7 +83,24 @@ def search(
         raise RunError(f"the search ended with code {process.returncode}:\n{tail}")
 
 
-_DRIVER_CPUS = 0.01  # a trial that has a worker group of its own only waits for it
+def _order(directory: Path, asked: Asked) -> dict[str, Any]:
+    """What the process is told. A trial of one worker trains in Tune's own actor; one of several starts its group on the same cluster."""
+    spec, cluster = asked.spec, asked.spec.cluster
+    assert spec.tune is not None
+    alone = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
+    where = ["cluster.address=auto"] if cluster.workers > 1 else ["cluster=inline", f"cluster.gpus_per_worker={cluster.gpus_per_worker}"]
+    return {
+        "root": str(asked.root),
+        "overrides": [*asked.overrides, "tune=null", *where],
+        "command": asked.command,
+        "address": cluster.address,
+        "tune": to_plain(spec.tune),
+        "resources": {"CPU": _WAITING_CPUS} if cluster.workers > 1 else alone,
+        "state": str(directory / "ray"),
+        "metric": spec.trainer.monitor.metric,
+        "mode": spec.trainer.monitor.mode,
+        "at_once": asked.at_once,
+    }
 
 
 def _follow(process: subprocess.Popen[bytes], follower: Follower, on_event: Callable[[dict[str, Any]], None]) -> None:

@@ -32,17 +32,18 @@ def importance(rows: Sequence[Trial], space: Mapping[str, Range], mode: str, see
     study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
     distributions = {key: _distribution(span) for key, span in space.items()}
     for row, value in measured:
-        params = {key: row.values[key] for key in distributions}
+        params = {key: _place(span, row.values[key]) for key, span in space.items()}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
     found = FanovaImportanceEvaluator(seed=seed).evaluate(study)
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _distribution(span: Range) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    """Numbers by their place in the range: the variance is over the scale that was searched, which for a learning rate is its logarithm."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    if span.kind == "choice":
-        return CategoricalDistribution(span.values)
-    low, high = span.values
-    kind = IntDistribution if "integer" in span.kind else FloatDistribution
-    return kind(low, high, log=span.kind.startswith("log"))
+    return CategoricalDistribution(span.values) if span.kind == "choice" else FloatDistribution(0.0, 1.0)
+
+
+def _place(span: Range, value: Any) -> Any:
+    return value if span.kind == "choice" else span.position(value)

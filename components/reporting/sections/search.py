@@ -96,15 +96,12 @@ def _curves(found: Plain, ranked: list[Plain]) -> Markup:
             points = [(percent, value) for _, percent, value, _ in trial["curve"] if value is not None]
             if not points:
                 continue
-            chosen = trial["name"] == found["winner"]
-            axes.plot(
-                *zip(*points, strict=True), color=SERIES[1] if chosen else SERIES[0], linewidth=2.2 if chosen else 1.0, alpha=1.0 if chosen else 0.5
-            )
+            colour, width, alpha = (SERIES[1], 2.2, 1.0) if trial["name"] == found["winner"] else (SERIES[0], 1.0, 0.5)
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, alpha=alpha)
             if trial["status"] != "finished":
                 stopped += 1
-                axes.plot(
-                    *points[-1], color=INK if trial["status"] == "failed" else MUTED, marker="x" if trial["status"] == "failed" else "o", markersize=4
-                )
+                marker, ink = ("x", INK) if trial["status"] == "failed" else ("o", MUTED)
+                axes.plot(*points[-1], color=ink, marker=marker, markersize=4)
         described = f"{len(ranked)} curves of {found['metric']}, {stopped} of them end early"
         return to_svg(figure, "chart-search-curves", f"Learning curves of the trials. {described}.")
 
