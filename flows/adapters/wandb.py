@@ -128,10 +128,11 @@ def _start(order: dict[str, Any]) -> Any:
 def main(path: Path) -> None:
     """Track what an order names until its stop file appears or the parent is gone."""
     order = read_json(path)
-    follower, stop = Follower(Path(order["journal"])), Path(order["stop"])
+    stop = Path(order["stop"])
     records: list[dict[str, Any]] = []
     while not records:  # wandb's import would take time from the workers' start
         over = stop.exists() or _orphaned(order)
+        follower = Follower(_journal(Path(order["journal"])))
         records = follower.new_records()
         if over and not records:
             return
@@ -156,6 +157,12 @@ def main(path: Path) -> None:
     run.finish(exit_code=last["exit_code"])
     if last["exit_code"] == 0:
         write_json(Path(order["directory"]) / _ENDED, {"id": order["id"]})
+
+
+def _journal(path: Path) -> Path:
+    """The journal, or where it lies since its stage was committed: a short training ends before this process looks."""
+    committed = path.parent.with_name(path.parent.name.removesuffix(".partial")) / path.name
+    return committed if committed.is_file() and not path.is_file() else path
 
 
 def _orphaned(order: dict[str, Any]) -> bool:

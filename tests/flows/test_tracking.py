@@ -32,6 +32,15 @@ def test_tracking_that_was_cut_off_is_done_again_under_the_same_id_and_once(tmp_
         assert pieces(tmp_path) == [tracking_id("key")] and not is_unfinished(tmp_path, tracking_id("key"))
 
 
+def test_a_training_that_ends_before_the_tracker_looks_is_tracked(tmp_path):
+    tracking = Tracking(compose(ROOT, ["tracking=offline"]), tmp_path, "group")
+    (tmp_path / "key").mkdir()
+    (tmp_path / "key" / "metrics.jsonl").write_text(json.dumps({"kind": "step", "step": 1, "loss": 1.0}) + "\n")
+    tracking.begin("key", tmp_path / "key.partial" / "metrics.jsonl")  # committed meanwhile
+    tracking.finish("key", tmp_path / "key" / "metrics.jsonl", METRICS)
+    assert tracking.close() is None and pieces(tmp_path) == [tracking_id("key")]
+
+
 def test_a_training_that_nobody_began_to_track_is_not_tracked_by_who_evaluates_it(tmp_path):
     tracking = Tracking(compose(ROOT, ["tracking=offline"]), tmp_path, "group")
     tracking.finish("key", tmp_path / "metrics.jsonl", METRICS)
