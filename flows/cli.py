@@ -16,6 +16,7 @@ from components.errors import RunError, UserError
 
 COMMANDS = ("run", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc", "trace", "impact", "verify", "reproduce")
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended
+_CONTINUES = ": the same command continues where it stopped"
 _EPILOG = """\
 examples:
   modelyard list                                          the catalogue, with the best result of each system in this store
@@ -44,18 +45,28 @@ Exit codes: 0 done, 1 a run or a check failed, 2 the input was wrong, 130 interr
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
+    pressed = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        pressed.set()
+        raise KeyboardInterrupt
+
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job inherits it ignored
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     sys.unraisablehook = _press_again
     try:
         result: int = options.command(options)
         return result
-    except UserError as error:
-        return _fail(options, f"error: {error}", 2)
-    except RunError as error:
-        return _fail(options, f"failed: {error}", 1)
     except KeyboardInterrupt as error:
-        return _fail(options, f"{str(error) or 'interrupted'}: the same command continues where it stopped", 130)
+        return _fail(options, f"{str(error) or 'interrupted'}{_CONTINUES}", 130)
+    except Exception as error:
+        if pressed.is_set():  # what an interrupt became in the code that it fell into, such as the RuntimeError of a __set_name__
+            return _fail(options, f"interrupted{_CONTINUES}", 130)
+        if isinstance(error, UserError):
+            return _fail(options, f"error: {error}", 2)
+        if isinstance(error, RunError):
+            return _fail(options, f"failed: {error}", 1)
+        raise
 
 
 def _fail(options: argparse.Namespace, message: str, code: int) -> int:
@@ -63,10 +74,6 @@ def _fail(options: argparse.Namespace, message: str, code: int) -> int:
     if options.json:
         print(json.dumps({"error": message, "exit_code": code}), flush=True)
     return code
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _press_again(lost: Any) -> None:

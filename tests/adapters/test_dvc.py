@@ -22,6 +22,7 @@ from components.data.params import PREPARED, RAW, read_yaml
 from components.errors import RunError, UserError
 from components.files import sha256_file
 from flows.adapters.dvc import prepare, write_params
+from tests.processes import spawn
 
 ROOT = Path(__file__).parents[2]
 
@@ -255,7 +256,7 @@ def test_ctrl_c_on_a_flow_leaves_no_process(root):
 
 def test_a_busy_lock_is_waited_for(root, lines):
     """Another DVC holds the stage's output: the entry of a live process of that name in DVC's rwlock, taken away after a while."""
-    another = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", "dvc"])
+    another = spawn([sys.executable, "-c", "import time; time.sleep(300)", "dvc"])
     rwlock = root / ".dvc" / "tmp" / "rwlock"
     rwlock.parent.mkdir(exist_ok=True)
     held = {"write": {str(root / RAW / "digits"): {"pid": another.pid, "cmd": "dvc repro"}}, "read": {}}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
 import yaml
 
 from flows.adapters.dvc_remains import mend
+from tests.processes import spawn
 
 LOCK = yaml.safe_dump({"schema": "2.0", "stages": {f"fetch@{n}": {"cmd": "x", "outs": [{"path": f"data/raw/{n}", "md5": "0"}]} for n in "abcdef"}})
 
@@ -55,7 +55,7 @@ def test_a_lock_that_was_written_to_its_end_stays(root):
 
 
 def test_the_locks_of_dead_processes_go_and_those_of_a_running_dvc_stay(root):
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "dvc", "repro"]) as running:
+    with spawn([sys.executable, "-c", "import time; time.sleep(60)", "dvc", "repro"]) as running:
         path = rwlock(root, running.pid)
         mend(root)
         assert path.is_file()

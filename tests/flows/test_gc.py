@@ -160,7 +160,7 @@ def test_what_a_dead_attempt_left_running_is_ended_before_its_directory_goes(tmp
     store, key = Store(tmp_path), digest("killed")
     (store.root / "stages" / "train" / f"{key}.partial").mkdir(parents=True)
     dead_lease(store.lease("train", key))
-    orphan = subprocess.Popen(["sleep", "300"], env={**os.environ, MARK: "dead"}, start_new_session=True)
+    orphan = spawn(["sleep", "300"], env={**os.environ, MARK: "dead"}, start_new_session=True)
     assert psutil.pid_exists(orphan.pid)
     gc(store, remove=True)
     assert orphan.wait(10) == -signal.SIGKILL
@@ -294,6 +294,8 @@ from components.files import digest
 from flows.in_use import InUse
 from flows.store import Store
 from tests.flows.stores import add_stage
+from tests.processes import spawn
+from tests.processes import spawn
 store, made, began = Store(Path({str(tmp_path)!r})), 0, time.monotonic()
 while time.monotonic() - began < 3:
     use = InUse(store.root, sys.argv[1], {{}})

@@ -19,11 +19,12 @@ from flows.processes import marked
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
-import subprocess, sys, time
+import sys, time
 from pathlib import Path
+from tests.processes import spawn
 from flows.lease import Lease
 with Lease(Path(sys.argv[1]), print):
-    child = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    child = spawn(["sleep", "300"], start_new_session=True)
     print(child.pid, flush=True)
     time.sleep(300)
 """

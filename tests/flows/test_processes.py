@@ -15,6 +15,8 @@ from flows.processes import MARK, carrying, end_group, end_marked, end_session
 
 FAMILY = """
 import signal, subprocess, sys, time
+from tests.processes import spawn
+from tests.processes import spawn
 if {stubborn}:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 code = "import signal, time; {stubborn} and signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
@@ -81,7 +83,7 @@ def test_a_process_is_known_by_its_environment_even_where_a_title_has_overwritte
 
 
 def test_a_dead_attempts_process_counts_as_ended_though_nobody_reaps_it():
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, MARK: "an attempt"}) as process:
+    with spawn([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, MARK: "an attempt"}) as process:
         started = time.monotonic()
         end_marked("an attempt")
         assert time.monotonic() - started < 8  # it would wait 10 s for a process that is there

@@ -17,12 +17,13 @@ from flows.machine import leases
 from tests.flows.machine.conftest import one
 
 HOLD = """
-import subprocess, sys, time
+import sys, time
 from pathlib import Path
+from tests.processes import spawn
 from flows.lease import Lease, write_holder
 write_holder(Path(sys.argv[2]))
 with Lease(Path(sys.argv[1]), print):
-    child = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    child = spawn(["sleep", "300"], start_new_session=True)
     print(child.pid, flush=True)
     time.sleep(300)
 """

@@ -13,13 +13,14 @@ import pytest
 
 from flows.machine import ray
 from tests.flows.machine.conftest import one
+from tests.processes import spawn
 
 
 @contextmanager
 def raylet(address):
     """A process that looks like Ray's, as far as Ray itself looks."""
     command = ["raylet", "-c", "read line", "raylet", f"--gcs-address={address}"]
-    process = subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE)
+    process = spawn(command, executable="/bin/sh", stdin=subprocess.PIPE)
     try:
         yield
     finally:
