@@ -27,6 +27,7 @@ from flows.runs import pin
 from flows.store import Store
 from tests.crash import crashes
 from tests.flows.stores import add_run, add_stage, dead_lease, lease_elsewhere
+from tests.processes import spawn
 
 ROOT = Path(__file__).parents[2]
 
@@ -294,8 +295,6 @@ from components.files import digest
 from flows.in_use import InUse
 from flows.store import Store
 from tests.flows.stores import add_stage
-from tests.processes import spawn
-from tests.processes import spawn
 store, made, began = Store(Path({str(tmp_path)!r})), 0, time.monotonic()
 while time.monotonic() - began < 3:
     use = InUse(store.root, sys.argv[1], {{}})

@@ -12,11 +12,10 @@ import psutil
 import pytest
 
 from flows.processes import MARK, carrying, end_group, end_marked, end_session
+from tests.processes import spawn
 
 FAMILY = """
 import signal, subprocess, sys, time
-from tests.processes import spawn
-from tests.processes import spawn
 if {stubborn}:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 code = "import signal, time; {stubborn} and signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
