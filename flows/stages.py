@@ -66,7 +66,7 @@ def key_parts(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str,
     """Return the plain data whose hash is the stage's key. `done` holds the manifests of the stages before it, and of `upstream.<name>`."""
     return {
         "stage": stage,
-        "config": to_plain(_config(stage, spec)),
+        "config": to_plain(configuration(stage, spec)),
         "inputs": _inputs(stage, spec, done),
         "code": _code(stage, spec),
         "environment": environment(),
@@ -75,10 +75,10 @@ def key_parts(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str,
 
 def identity(spec: Spec) -> str:
     """Return a hash of everything about a run that is known before it starts: its configuration, code and environment."""
-    return digest([environment(), *({"config": to_plain(_config(s, spec)), "code": _code(s, spec)} for s in STAGES)], 10)
+    return digest([environment(), *({"config": to_plain(configuration(s, spec)), "code": _code(s, spec)} for s in STAGES)], 10)
 
 
-def _config(stage: str, spec: Spec) -> dict[str, Any]:
+def configuration(stage: str, spec: Spec) -> dict[str, Any]:
     system = {"model": spec.model, "task": spec.task, "loss": spec.loss, "augment": {"always": spec.augment.always}}
     by_stage: dict[str, dict[str, Any]] = {
         "data": {"data": spec.data},

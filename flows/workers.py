@@ -35,10 +35,14 @@ def listening(job: str) -> AbstractContextManager[Told]:
 
 
 class InlineWorkers:
-    """One worker: this process."""
+    """One worker: this process.
 
-    def __init__(self, cluster: ClusterSpec) -> None:
-        self._gpus = cluster.gpus_per_worker
+    Args:
+        told: what training listens to; without it, Ctrl-C and SIGTERM.
+    """
+
+    def __init__(self, cluster: ClusterSpec, told: Told | None = None) -> None:
+        self._gpus, self._told = cluster.gpus_per_worker, told
 
     def submit(self, job: str, config: dict[str, Any]) -> None:
         import torch
@@ -47,7 +51,7 @@ class InlineWorkers:
         from components.training.session import LocalSession
 
         device = torch.device("cuda" if self._gpus else "cpu")
-        with listening(job) as told:
+        with listening(job) if self._told is None else nullcontext(self._told) as told:
             JOBS[job](LocalSession(device, told), config)
 
     def finish(self) -> None:

@@ -26,6 +26,7 @@ from components.reporting.sections.policy import policy
 from components.reporting.sections.pose import pose
 from components.reporting.sections.provenance import provenance
 from components.reporting.sections.regression import regression
+from components.reporting.sections.search import search
 from components.reporting.sections.segmentation import segmentation
 from components.reporting.sections.timing import timing
 from components.reporting.sections.translation import translation
@@ -34,6 +35,7 @@ from components.reporting.verdict import Verdict, judge, scalars
 
 SECTIONS: tuple[SectionFunction, ...] = (
     provenance,
+    search,
     curves,
     classes,
     calibration,

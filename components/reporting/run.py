@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Run:
         samples: samples.npz, arrays with one row a sample.
         gallery: gallery.npz, what the task shows beside single samples; empty for most tasks.
         sheet: sheet.png.
+        trials: trials.json, what a search before the training found; empty without one.
         missing: names of the optional files that are not there.
     """
 
@@ -57,6 +58,7 @@ class Run:
     gallery: dict[str, np.ndarray]
     sheet: bytes | None
     missing: tuple[str, ...]
+    trials: Plain = field(default_factory=dict)
 
     @property
     def spec(self) -> Plain:
@@ -101,6 +103,7 @@ def load(directory: Path) -> Run:
         gallery=_read_arrays(directory / "gallery.npz"),
         sheet=_read_png(directory / "sheet.png"),
         missing=tuple(name for name in OPTIONAL if not (directory / name).exists()),
+        trials=_read_object(directory / "trials.json"),
     )
 
 

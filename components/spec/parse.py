@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from components.errors import UserError, nearest
 from components.spec.duration import parse_duration
 from components.spec.schema import DataSpec, Expectation, Spec, Target
+from components.spec.space import check_tune
 from components.spec.targets import check_finite, check_target
 
 T = TypeVar("T")
@@ -112,6 +113,8 @@ def _cross_checks(spec: Spec) -> None:
         check_target(Target(spec.optimizer.name, {**spec.optimizer.options, **phase.optimizer}), f"phases.{name}.optimizer", CONTEXT["optimizer"])
     if spec.performance.strategy == "fsdp" and spec.trainer.precision == "fp16":
         raise UserError("performance.strategy=fsdp does not train in fp16", received="trainer.precision=fp16", expected="bf16 or fp32")
+    if spec.tune is not None:
+        check_tune(spec.tune)
     if not spec.evaluate.splits:
         raise UserError("evaluate.splits is empty", expected="at least one of train, validation, test")
     if parse_duration(spec.trainer.duration, "trainer.duration").unit == "dur":

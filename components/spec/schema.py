@@ -178,6 +178,32 @@ class ClusterSpec:
 
 
 @dataclass(frozen=True)
+class BudgetSpec:
+    """What a search may spend; it ends in good order at the first of them, with the best that was found until then."""
+
+    trials: int = at_least(1, 20)  # of `pbt`: the population
+    hours: float | None = at_least(0.0, None)  # by the clock, over all attempts
+    gpu_hours: float | None = at_least(0.0, None)  # of all trials
+
+
+@dataclass(frozen=True)
+class TuneSpec:
+    """A search over the configuration, for the best `trainer.monitor`."""
+
+    algorithm: Literal["list", "grid", "random", "asha", "hyperband", "median", "tpe", "cma_es", "pbt"]
+    space: dict[str, Any] = field(default_factory=dict)  # the configuration's tree with ranges for values (space.py)
+    configurations: tuple[dict[str, Any], ...] = ()  # of `list`: dotted keys and their values, one trial each
+    budget: BudgetSpec = field(default_factory=BudgetSpec)
+    at_once: int | None = at_least(1, None)  # trials; null: as many as the cluster holds
+    grid_points: int = at_least(1, 3)  # of each range that is no choice
+    grace: float = within(0.001, 1.0, 0.1)  # the part of a training that every trial is given, and that lies between two exploits of `pbt`
+    reduction: int = at_least(2, 3)  # of as many trials one goes on
+    warm_start: bool = True  # from the earlier searches of the same experiment on the same data in the store
+    seed: int = at_least(0, 0)
+    disk_gib: float | None = at_least(0.0, None)  # that the trials' checkpoints may take; the worst trials' go first
+
+
+@dataclass(frozen=True)
 class TrackingSpec:
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"  # auto: online where WANDB_API_KEY is set
     project: str = "modelyard"
@@ -218,6 +244,7 @@ class Spec:
     evaluate: EvaluateSpec = field(default_factory=EvaluateSpec)
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
+    tune: TuneSpec | None = None  # search before training, and train the best
     store: str = "store"  # directory, relative to the project
     remote: str | None = None  # URL of a place that finished stages are copied to and taken from (docs/remote.md); never with a password in it
     expect: tuple[Expectation, ...] = ()

@@ -41,7 +41,7 @@ def main(mailbox: Path) -> int:
         if local_and_done:  # nobody else needs this cluster: no need to wait until the trainer has tidied it
             break
         group.join(_POLL_SECONDS)
-    _shut_down()
+    shut_down()
     # Ray's threads may still be inside a call that the shutdown cut off; what they would say no longer matters.
     sys.stdout.flush()
     os._exit(1 if (mailbox / "group.failed.json").exists() else 0)
@@ -56,7 +56,7 @@ def _hold(cluster: ClusterSpec, mailbox: Path) -> None:
             write_json(mailbox / "group.failed.json", failure(error, traceback.format_exc()))
 
 
-def _shut_down() -> None:
+def shut_down() -> None:
     """Disconnect, and end what a cluster of our own leaves behind: workers that were just starting would look for their raylet for a while."""
     import psutil
     import ray
