@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from components.errors import RunError, UserError
 
-COMMANDS = ("run", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc", "trace", "impact", "verify", "reproduce")
+COMMANDS = ("run", "tune", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc", "trace", "impact", "verify", "reproduce")
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended
 _CONTINUES = ": the same command continues where it stopped"
 _EPILOG = """\
@@ -32,6 +32,7 @@ examples:
   modelyard run data=fashion_mnist trainer.duration=5ep   another data set, another length
   modelyard run cluster=inline debug=fast                 a few steps of every stage, in one process
   modelyard run cluster=ray cluster.workers=8             on a running Ray cluster, one GPU a worker
+  modelyard tune tune=asha --save tuned/lenet5            search conf/tune's space; `run ... tune=asha` trains what it finds
   modelyard trace store/stages/train/KEY/checkpoints/best   where a checkpoint comes from, each link verified
   modelyard impact conf/optimizer/adamw.yaml              which runs depend on a file or on data
   modelyard verify                                        was anything in the store changed

@@ -26,6 +26,7 @@ def open_run(
     command: str,
     announce: Callable[[str], None] = lambda line: None,
     follow: Callable[[str, Path], Any] = lambda stage, directory: nullcontext(),
+    part_of: str | None = None,
 ) -> PipelineRun:
     """Compose a specification and open its run.
 
@@ -34,6 +35,7 @@ def open_run(
         command: how the run was asked for, for the record.
         announce: takes one line for the person who watches.
         follow: makes the context manager that shows a stage's progress.
+        part_of: the id of the run that this one is a trial of.
 
     Raises:
         UserError: the configuration, the store, its remote, the tracker's key or the cluster's size is not as it must be.
@@ -45,7 +47,7 @@ def open_run(
     preflight(spec)
     mark_this_process()
     remove_orphans(store.mailboxes)
-    return PipelineRun(root, spec, list(overrides), command, store, announce, follow)
+    return PipelineRun(root, spec, list(overrides), command, store, announce, follow, part_of)
 
 
 def open_store(root: Path, remote: str | None) -> Store:

@@ -1,4 +1,4 @@
-"""The Prefect flow: data -> check -> train -> evaluate -> report. Thin tasks over flows/run.py; Prefect caches nothing, the store does.
+"""The Prefect flow: data -> check -> (tune ->) train -> evaluate -> report. Thin tasks over flows/run.py; Prefect caches nothing, the store does.
 
 `define` makes a flow around a run that the command line has already opened (its workers are starting); the module's `pipeline` opens its own
 and is what deployments name (prefect.yaml).
@@ -32,7 +32,7 @@ def define(opened: PipelineRun | None = None) -> Flow[..., dict[str, Any]]:
         """
         with opened or open_run(overrides or [], command=f"prefect deployment, overrides {overrides or []}") as run:
             _tell_prefect_too(run)
-            for name in stages.STAGES:
+            for name in stages.order(run.spec):
                 stage_task(run, name)()
             publish(run)
             return run.result()

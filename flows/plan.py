@@ -17,6 +17,7 @@ from flows import stages
 from flows.compose import compose
 from flows.forecast import forecast_text, in_all, stage_rows, upstream_rows
 from flows.project import project_root
+from flows.search.best import best_of
 from flows.store import Store
 from flows.upstream import finished, upstream_specs
 
@@ -34,7 +35,7 @@ def plan(overrides: list[str]) -> dict[str, Any]:
     spec = compose(root, overrides)
     store = Store((root / spec.store).resolve())
     upstream = finished(root, spec, store)
-    decisions = stages.decide(spec, store, upstream)
+    decisions = stages.decide(spec, store, upstream, lambda manifest: best_of(root, overrides, manifest))
     card = _card(decisions)
     builds_on = {name: upstream_rows(other, spec, store) for name, other in upstream_specs(root, spec).items() if name not in upstream}
     told = stage_rows(spec, store, decisions)

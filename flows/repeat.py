@@ -38,7 +38,7 @@ def repeat(overrides: list[str], over: str, announce: Callable[[str], None] = la
         if not run.reuse_all():
             with run:
                 run.warm_if_local()
-                for stage in stages.STAGES:
+                for stage in stages.order(run.spec):
                     run.stage(stage)
         runs.append({"value": value, "run_id": run.run_id, "metrics": run.metrics})
     result = {"experiment": run.spec.experiment, "overrides": overrides, "over": over, "runs": runs, "spread": spread([r["metrics"] for r in runs])}

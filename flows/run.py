@@ -12,13 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from components.files import atomic_path, digest, read_json, read_object, write_json
+from components.files import digest, read_json, write_json
 from components.spec.parse import expectation_met, to_plain
 from components.spec.schema import Spec
-from flows import record, stages
-from flows.compose import sources
+from flows import stages
+from flows.account import Account, StageResult
 from flows.in_use import InUse
 from flows.predict import note
+from flows.search.best import best_of
 from flows.store import Manifest, Partial, Store
 from flows.tracking import Tracking, tracking_id
 from flows.upstream import NEEDED, checkpoint, complete, finished
@@ -29,26 +30,10 @@ log = logging.getLogger(__name__)
 REPORT_INPUTS = {  # what the report's run/ directory is made of: stage -> files
     "data": ("card.json",),
     "check": ("check.json", "sheet.png"),
+    "tune": ("trials.json",),
     "train": ("metrics.jsonl", "summary.json"),
     "evaluate": ("metrics.json", "samples.npz", "gallery.npz"),
 }
-
-# What the ledger repeats of a finished run's account, so that run.json cannot be changed unseen; the stages' keys too.
-ENTERED = (
-    *("run_id", "experiment", "overrides", "spec_sha256", "conf", "git", "patch_sha256", "environment"),
-    *("data", "checkpoint_sha256", "metrics"),
-)
-
-
-@dataclass
-class StageResult:
-    status: str  # running | ran | reused | failed | interrupted
-    seconds: float
-    directory: str
-    key: str
-    why: str
-    changes: list[stages.Change] = field(default_factory=list)  # what `why` is told from
-
 
 @dataclass
 class PipelineRun:
@@ -56,9 +41,11 @@ class PipelineRun:
 
     Attributes:
         root: the project's folder.
-        spec: what to run.
+        spec: what to run; once a search has ended, with the values that it found.
         overrides: that composed it.
         command: how it was asked for, for the record.
+        part_of: the id of the run that this one is a trial of.
+        tuned: what the search found, as overrides over the others.
         done: manifests of the finished stages, in order.
     """
 
@@ -69,27 +56,29 @@ class PipelineRun:
     store: Store
     announce: Callable[[str], None]  # one line for the person who watches
     follow: Callable[[str, Path], Any]  # (stage, directory) -> context manager that shows its progress
+    part_of: str | None = None
+    tuned: list[str] = field(default_factory=list)
     done: dict[str, Manifest] = field(default_factory=dict)
     results: dict[str, StageResult] = field(default_factory=dict)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    _checkout: dict[str, Any] = field(default_factory=dict)
+    run_id: str = field(init=False)  # the same specification, code and environment give the same id
+    _account: Account = field(init=False)
     _workers: Workers | None = None
     _tracking: Tracking = field(init=False)
     _in_use: InUse | None = None
 
     def __post_init__(self) -> None:
-        self._tracking = Tracking(self.spec, self.directory, self.run_id)
-
-    @property
-    def run_id(self) -> str:
-        """The same specification, code and environment give the same id."""
-        return f"{self.spec.experiment.replace('/', '-')}-{stages.identity(self.spec)}"
+        self.run_id = f"{self.spec.experiment.replace('/', '-')}-{stages.identity(self.spec)}"
+        self._account = Account(self)
+        self._tracking = Tracking(self.spec, self.directory, self.part_of or self.run_id)
 
     @property
     def directory(self) -> Path:
         return self.store.root / "runs" / self.run_id
 
     def __enter__(self) -> PipelineRun:
+        if self.spec.tune is not None:
+            self._preflight()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -108,19 +97,23 @@ class PipelineRun:
             self._in_use = InUse(self.store.root, self.run_id, {"command": self.command})
         self._in_use.name(*used)
 
+    def work_with(self, workers: Workers) -> None:
+        """Have the jobs done by these workers, which are then this run's to close."""
+        self._workers = workers
+
     def warm(self) -> None:
         """Begin to start the workers, so that they come up while earlier stages run."""
         if self._workers is None:
             self._workers = start_workers(self.spec.cluster, self.store.mailboxes)
 
     def warm_if_local(self) -> None:
-        """As `warm`, on a cluster of our own; on a shared one nobody holds GPUs while data is prepared."""
-        if self.spec.cluster.backend == "ray" and self.spec.cluster.address is None:
+        """As `warm`, on a cluster of our own; on a shared one nobody holds GPUs while data is prepared. A search has a cluster of its own."""
+        if self.spec.cluster.backend == "ray" and self.spec.cluster.address is None and self.spec.tune is None:
             self.warm()
 
     def stage(self, name: str) -> StageResult:
         """Run one stage, or reuse it; the stages before it must be done."""
-        if name == "train":
+        if name in ("tune", "train"):
             self.done |= {f"upstream.{key}": manifest for key, manifest in complete(self.root, self.spec, self._train_upstream).items()}
         parts = stages.key_parts(name, self.spec, self.done)
         self.use((name, digest(parts)))
@@ -153,6 +146,8 @@ class PipelineRun:
             note(self.store, self.spec, found, self.done["data"])
         self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why, changes or [])
         self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
+        if name == "tune":
+            self._take_best(found)
         if name == "evaluate":
             self._tracking.finish(self.done["train"].key, self.done["train"].directory / "metrics.jsonl", self.metrics)
         last = name == stages.STAGES[-1]
@@ -163,7 +158,7 @@ class PipelineRun:
     def reuse_all(self) -> bool:
         """Take every stage from the store; False, and nothing changed, when one of them is missing."""
         upstream = finished(self.root, self.spec, self.store)
-        decisions = stages.decide(self.spec, self.store, upstream)
+        decisions = stages.decide(self.spec, self.store, upstream, lambda manifest: best_of(self.root, self.overrides, manifest))
         found = [*upstream.values(), *(d.manifest for d in decisions if d.manifest is not None)]
         if any(d.manifest is None for d in decisions):
             return False
@@ -177,6 +172,8 @@ class PipelineRun:
             self.results[d.stage] = StageResult("reused", 0.0, str(d.manifest.directory), d.manifest.key, d.why)
             self.store.enter(d.manifest, experiment=self.spec.experiment, run_id=self.run_id)  # who finished it may have been killed before he could
             self.store.note_last(d.stage, d.manifest.key, self.spec.experiment)
+            if d.stage == "tune":
+                self._adopt(d.manifest)
         self._record("finished")
         self._push(list(self.done.values()), finished=True)
         self.__exit__(None, None, None)
@@ -202,11 +199,15 @@ class PipelineRun:
             for stage in NEEDED:
                 run.stage(stage)
             self.use(("train", run.done["train"].key))  # before that run lets go of it
-            run._record("trained")
+            run.end_with_training()
         finally:
             run._workers = None  # they are this run's
             run.__exit__(None, None, None)
         return run.done["train"]
+
+    def end_with_training(self) -> None:
+        """Write down that the run ends here: it is another's upstream, or a trial."""
+        self._record("trained")
 
     def _announce_upstream(self, line: str) -> None:
         self.announce(f"upstream: {line}")
@@ -238,6 +239,30 @@ class PipelineRun:
 
         check(self.done["data"].directory, self.spec.check, partial.directory)
 
+    def _tune(self, partial: Partial) -> None:
+        from flows.search.search import search
+
+        if self._workers is not None:  # they hold what the trials need
+            self._workers.close()
+            self._workers = None
+        partial.outputs = search(self, partial)
+
+    def _preflight(self) -> None:
+        from flows.search.preflight import preflight
+
+        preflight(self.root, self.spec, self.overrides, self.announce)
+
+    def _take_best(self, tuned: Manifest) -> None:
+        """Go on with what the search found; where that is another version of the data, get it."""
+        self._adopt(tuned)
+        for stage in ("data", "check"):
+            if digest(stages.key_parts(stage, self.spec, self.done)) != self.done[stage].key:
+                self.stage(stage)
+
+    def _adopt(self, tuned: Manifest) -> None:
+        self.spec, self.tuned = best_of(self.root, self.overrides, tuned), list(tuned.outputs["overrides"])
+        self._tracking = Tracking(self.spec, self.directory, self.part_of or self.run_id)
+
     def _train(self, partial: Partial) -> None:
         key = partial.directory.name.removesuffix(".partial")
         self._tracking.begin(key, partial.directory / "metrics.jsonl")
@@ -253,7 +278,7 @@ class PipelineRun:
 
     def _origin(self, key: str) -> dict[str, Any]:
         """What a checkpoint's meta.json says about where it comes from."""
-        git, code = self._code()["git"], stages.code_digest(self.spec)
+        git, code = self._account.code()["git"], stages.code_digest(self.spec)
         return {"run_id": self.run_id, "stage": key, "tracking_id": tracking_id(key), "git": git, "code": code}
 
     def _evaluate(self, partial: Partial) -> None:
@@ -269,12 +294,12 @@ class PipelineRun:
         run = partial.directory / "run"
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir()
-        for stage, names in REPORT_INPUTS.items():
-            for name in names:
+        for stage in self.done.keys() & REPORT_INPUTS.keys():
+            for name in REPORT_INPUTS[stage]:
                 source = self.done[stage].directory / name
                 if source.is_file():
                     shutil.copyfile(source, run / name)
-        write_json(run / "run.json", self.account("finished"))
+        write_json(run / "run.json", self.told("finished"))
         render(run, partial.directory / "report.html")
         partial.outputs = {"report": "report.html"}
 
@@ -298,6 +323,10 @@ class PipelineRun:
         metrics: dict[str, dict[str, float]] = self.done["evaluate"].outputs["metrics"]
         return metrics
 
+    def told(self, status: str) -> dict[str, Any]:
+        """Return the run's own account, as the report and run.json hold it."""
+        return self._account.tell(status)
+
     def result(self) -> dict[str, Any]:
         """What `--json` prints of a finished run."""
         return {
@@ -308,82 +337,8 @@ class PipelineRun:
             "report": self.report,
             "expectations": [{**asdict(e), "met": expectation_met(e, self.metrics)} for e in self.spec.expect],
         }
-
-    def account(self, status: str) -> dict[str, Any]:
-        """The run's own account, as the report and `run.json` hold it. A stage that an earlier attempt ran is told as that attempt told it."""
-        before = self._told().get("stages", {})
-        told = {name: asdict(r) for name, r in self.results.items()}
-        for name, result in told.items():
-            del result["directory"], result["changes"]
-            if result["status"] == "reused" and before.get(name, {}).get("key") == result["key"] and before[name]["status"] == "ran":
-                told[name] = before[name]
-        return {
-            "run_id": self.run_id,
-            "experiment": self.spec.experiment,
-            "status": status,
-            "command": self.command,
-            "overrides": self.overrides,
-            "started": self.started,
-            **self._code(),
-            "environment": {**stages.environment(), **record.versions()},
-            "machine": record.machine(),
-            "spec": to_plain(self.spec),
-            "spec_sha256": digest(to_plain(self.spec), length=64),
-            "data": self._data_version(),
-            "checkpoint_sha256": self.done["train"].outputs["checkpoint_sha256"] if "train" in self.done else None,
-            "metrics": self.metrics if "evaluate" in self.done else {},
-            "stages": told,
-            "upstream": {name: self.done[f"upstream.{name}"].key for name in self.spec.upstream if f"upstream.{name}" in self.done},
-        }
-
-    def _data_version(self) -> dict[str, Any] | None:
-        if "data" not in self.done:
-            return None
-        outputs = self.done["data"].outputs
-        key = Path(outputs["directory"]).name
-        return {"name": self.spec.data.name, "key": key, "content_sha256": outputs["content_sha256"], "dvc": record.dvc_version(self.root, key)}
-
-    def _told(self) -> dict[str, Any]:
-        """What run.json says so far."""
-        return read_object(self.directory / "run.json")
-
     def _record(self, status: str, running: dict[str, StageResult] | None = None) -> None:
-        """Write down how far the run is; when it has finished, for good: a patch of the code that no commit holds, and an entry in the ledger.
-
-        Args:
-            status: running, finished, failed, interrupted, or trained (a run that another builds on ends there).
-            running: the stage that is about to run.
-        """
-        self._note_decisions(running or {})
-        keys = {name: result.key for name, result in self.results.items()}
-        before = self._told()
-        reused = running is None and all(result.status == "reused" for result in self.results.values())
-        known = {name: told["key"] for name, told in before.get("stages", {}).items()}
-        finished = before.get("status") == "finished" and reused and keys.items() <= known.items()
-        account = before if finished else self.account(status)
-        if not finished:
-            self.store.write(self.directory / "run.json", account)
-        if account["status"] == "finished":  # written down before, perhaps by an attempt that was killed before it could enter it
-            self.store.enter_run(self.directory, {name: account.get(name) for name in ENTERED} | {"stages": known if finished else keys})
-
-    def _code(self) -> dict[str, Any]:
-        """The checkout's state and the configuration's files, looked at once; what no commit holds is kept beside run.json."""
-        if not self._checkout:
-            git, patch = record.git_state(self.root), None
-            if git["dirty"]:
-                changes = record.uncommitted(self.root)
-                patch = record.sha256(changes)
-                with atomic_path(self.directory / "uncommitted.patch") as path:
-                    path.write_bytes(changes)
-            conf = record.file_hashes(self.root, sources(self.root, self.overrides))
-            self._checkout = {"git": git, "patch_sha256": patch, "conf": conf}
-        return self._checkout
-
-    def _note_decisions(self, running: dict[str, StageResult]) -> None:
-        """Write down what was decided in this attempt, for `modelyard why`."""
-        decisions = {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in {**self.results, **running}.items()}
-        self.store.write(self.directory / "decisions.json", {"command": self.command, "started": self.started, "stages": decisions})
-        self.store.write(self.store.root / "last" / "run.json", {"run_id": self.run_id})
+        self._account.write_down(status, running)
 
 
 def _scalars(metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:

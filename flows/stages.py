@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from flows.code import fingerprint
 from flows.project import project_root
 from flows.store import Manifest, Store
 
-STAGES = ("data", "check", "train", "evaluate", "report")
+STAGES = ("data", "check", "train", "evaluate", "report")  # of every run
+SEARCHED = ("data", "check", "tune", "train", "evaluate", "report")  # of a run that searches first
 
 _ABSENT = "(absent)"
 _TOLD = 3  # changes in one line
@@ -26,6 +27,7 @@ _TOLD = 3  # changes in one line
 _ENTRY_MODULES = {
     "data": ("components.data.stage",),
     "check": ("components.data.checks",),
+    "tune": ("components.training.fit", "components.spec.space"),
     "train": ("components.training.fit",),
     "evaluate": ("components.training.evaluation",),
     "report": ("components.reporting.page",),
@@ -62,6 +64,11 @@ def environment() -> dict[str, str]:
     return {"python": python, "torch": metadata.version("torch"), "numpy": metadata.version("numpy")}
 
 
+def order(spec: Spec) -> tuple[str, ...]:
+    """Return a run's stages, in the order in which they are done."""
+    return STAGES if spec.tune is None else SEARCHED
+
+
 def key_parts(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str, Any]:
     """Return the plain data whose hash is the stage's key. `done` holds the manifests of the stages before it, and of `upstream.<name>`."""
     return {
@@ -75,10 +82,15 @@ def key_parts(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str,
 
 def identity(spec: Spec) -> str:
     """Return a hash of everything about a run that is known before it starts: its configuration, code and environment."""
-    return digest([environment(), *({"config": to_plain(configuration(s, spec)), "code": _code(s, spec)} for s in STAGES)], 10)
+    return digest([environment(), *({"config": to_plain(configuration(s, spec)), "code": _code(s, spec)} for s in order(spec))], 10)
 
 
 def configuration(stage: str, spec: Spec) -> dict[str, Any]:
+    """Return the part of a specification that a stage depends on."""
+    if stage == "tune":
+        # How many trials run at once, and what their checkpoints may take, is no part of it: who carries a search out moves only its order.
+        search = None if spec.tune is None else replace(spec.tune, at_once=None, disk_gib=None)
+        return {**configuration("train", spec), "tune": search}
     system = {"model": spec.model, "task": spec.task, "loss": spec.loss, "augment": {"always": spec.augment.always}}
     by_stage: dict[str, dict[str, Any]] = {
         "data": {"data": spec.data},
@@ -110,9 +122,9 @@ def _inputs(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str, s
     if stage == "report":
         return {name: manifest.key for name, manifest in done.items() if name != "report"}
     inputs = {"data": done["data"].outputs["content_sha256"]}
-    if stage in ("train", "evaluate"):
+    if stage in ("tune", "train", "evaluate"):
         inputs |= {f"upstream.{name}": done[f"upstream.{name}"].outputs["checkpoint_sha256"] for name in spec.upstream}
-    if stage == "train" and spec.resume.checkpoint is not None:
+    if stage in ("tune", "train") and spec.resume.checkpoint is not None:
         inputs["resume"] = _checkpoint_digest(Path(spec.resume.checkpoint))
     if stage == "evaluate":
         inputs["checkpoint"] = done["train"].outputs["checkpoint_sha256"]
@@ -133,9 +145,11 @@ def code_digest(spec: Spec) -> str:
 
 def _code(stage: str, spec: Spec) -> dict[str, str]:
     procedure = [] if spec.procedure is None else [spec.procedure]
+    trained = [spec.model, spec.task, spec.loss, spec.optimizer, spec.schedule, *spec.augment.train, *spec.augment.always, *procedure]
     targets = {
         "data": [spec.data.prepare],
-        "train": [spec.model, spec.task, spec.loss, spec.optimizer, spec.schedule, *spec.augment.train, *spec.augment.always, *procedure],
+        "tune": trained,
+        "train": trained,
         "evaluate": [spec.model, spec.task, spec.loss, *spec.augment.always],
     }.get(stage, [])
     found = _templates() if stage == "report" else {}
@@ -150,34 +164,45 @@ def _templates() -> dict[str, str]:
     return {f"templates/{p.name}": sha256_file(p)[:16] for p in sorted((page.parent / "templates").iterdir())}
 
 
-def decide(spec: Spec, store: Store, upstream: Mapping[str, Manifest] | None = None) -> list[Decision]:
+def decide(
+    spec: Spec, store: Store, upstream: Mapping[str, Manifest] | None = None, best: Callable[[Manifest], Spec] | None = None
+) -> list[Decision]:
     """Say for each stage, in order, whether the store already holds it. A stage after one that must run cannot be known to be reused.
 
     Args:
         upstream: the train manifests of the upstream runs that are finished (flows/upstream.py).
+        best: gives the specification that a finished search found; asked for where `spec` searches.
     """
     done = {f"upstream.{name}": manifest for name, manifest in (upstream or {}).items()}
     absent = [name for name in spec.upstream if f"upstream.{name}" not in done]
-    decisions: list[Decision] = []
-    for stage in STAGES:
-        if any(d.manifest is None for d in decisions):
-            decisions.append(Decision(stage, None, f"after {decisions[-1].stage}"))
-            continue
-        if stage == "train" and absent:
-            decisions.append(Decision(stage, None, f"after upstream {', '.join(absent)}"))
-            continue
-        parts = key_parts(stage, spec, done)
-        manifest = store.find(stage, parts)
-        if manifest is not None:
-            done[stage] = manifest
-        changes = None if manifest else compare(stage, parts, store, spec.experiment)
-        decisions.append(Decision(stage, manifest, "unchanged" if manifest else tell(changes), tuple(changes or ())))
-    return decisions
+    decisions: dict[str, Decision] = {}
+    for stage in order(spec):
+        if missing := [name for name, d in decisions.items() if d.manifest is None]:
+            decisions[stage] = Decision(stage, None, f"after {missing[-1]}")
+        elif stage in ("tune", "train") and absent:
+            decisions[stage] = Decision(stage, None, f"after upstream {', '.join(absent)}")
+        else:
+            decisions[stage] = _decide(stage, spec, store, done)
+            manifest = decisions[stage].manifest
+            if stage == "tune" and manifest is not None and best is not None:
+                spec = best(manifest)
+                decisions |= {name: _decide(name, spec, store, done) for name in ("data", "check")}  # what was searched may change the data
+    return list(decisions.values())
+
+
+def _decide(stage: str, spec: Spec, store: Store, done: dict[str, Manifest]) -> Decision:
+    """Decide one stage whose inputs are there; what is found is added to `done`."""
+    parts = key_parts(stage, spec, done)
+    manifest = store.find(stage, parts)
+    if manifest is not None:
+        done[stage] = manifest
+    changes = None if manifest else compare(stage, parts, store, spec.experiment)
+    return Decision(stage, manifest, "unchanged" if manifest else tell(changes), tuple(changes or ()))
 
 
 def known_changes(stage: str, spec: Spec, store: Store) -> tuple[Change, ...]:
     """Return what of a stage has changed since it was last done for the experiment, its inputs left out: they may not be there yet."""
-    known = {"config": to_plain(_config(stage, spec)), "code": _code(stage, spec), "environment": environment()}
+    known = {"config": to_plain(configuration(stage, spec)), "code": _code(stage, spec), "environment": environment()}
     changes = compare(stage, known, store, spec.experiment) or []
     return tuple(c for c in changes if c.key.partition(".")[0] in known)
 

@@ -29,6 +29,8 @@ def upstream_specs(root: Path, spec: Spec) -> dict[str, Spec]:
         composed = compose(root, overrides)
         if composed.upstream:
             raise UserError(f"upstream.{name} builds on other runs itself", received=sorted(composed.upstream), expected="a run that stands alone")
+        if composed.tune is not None:
+            raise UserError(f"upstream.{name} is a search", received=overrides, expected="one training", mend="name the values that the search found")
         found[name] = replace(composed, cluster=spec.cluster, tracking=spec.tracking, store=spec.store, remote=spec.remote)
     return found
 
@@ -36,7 +38,7 @@ def upstream_specs(root: Path, spec: Spec) -> dict[str, Spec]:
 def finished(root: Path, spec: Spec, store: Store) -> dict[str, Manifest]:
     """Return the train manifests of those upstream runs that the store holds already."""
     decided = {name: stages.decide(upstream, store) for name, upstream in upstream_specs(root, spec).items()}
-    trained = {name: decisions[stages.STAGES.index("train")].manifest for name, decisions in decided.items()}
+    trained = {name: d.manifest for name, decisions in decided.items() for d in decisions if d.stage == "train"}
     return {name: manifest for name, manifest in trained.items() if manifest is not None}
 
 

@@ -9,7 +9,7 @@ from components.errors import UserError, nearest
 from components.files import read_object
 from components.spec.targets import module_source
 from flows.runs import Run, last_run, read_run
-from flows.stages import STAGES, Change
+from flows.stages import SEARCHED, Change
 from flows.store import MANIFEST, Store
 from flows.units import spell_seconds
 
@@ -31,8 +31,8 @@ def why(store: Store, stage: str, word: str | None) -> dict[str, Any]:
     Raises:
         UserError: there is no such stage or no such run.
     """
-    if stage not in STAGES:
-        raise UserError(f"unknown stage '{stage}'{nearest(stage, STAGES)}", received=stage, expected=f"one of: {', '.join(STAGES)}")
+    if stage not in SEARCHED:
+        raise UserError(f"unknown stage '{stage}'{nearest(stage, SEARCHED)}", received=stage, expected=f"one of: {', '.join(SEARCHED)}")
     run = read_run(store, last_run(store).name if word is None else word)
     decided = run.decisions.get("stages", {}).get(stage)
     told = {

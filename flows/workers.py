@@ -29,17 +29,15 @@ class Workers(Protocol):
         """Stop the workers, whatever they do, and wait until they are gone."""
 
 
-def listening(job: str) -> AbstractContextManager[Told]:
-    """Signals ask training to save and leave; the other jobs have nothing to save and are simply aborted."""
-    return graceful() if job == "train" else nullcontext(Told())
+def listening(job: str, told: Told | None) -> AbstractContextManager[Told]:
+    """Signals ask training to save and leave, unless somebody else tells it; the other jobs have nothing to save and are simply aborted."""
+    if job != "train":
+        return nullcontext(Told())
+    return graceful() if told is None else nullcontext(told)
 
 
 class InlineWorkers:
-    """One worker: this process.
-
-    Args:
-        told: what training listens to; without it, Ctrl-C and SIGTERM.
-    """
+    """One worker: this process."""
 
     def __init__(self, cluster: ClusterSpec, told: Told | None = None) -> None:
         self._gpus, self._told = cluster.gpus_per_worker, told
@@ -51,7 +49,7 @@ class InlineWorkers:
         from components.training.session import LocalSession
 
         device = torch.device("cuda" if self._gpus else "cpu")
-        with listening(job) if self._told is None else nullcontext(self._told) as told:
+        with listening(job, self._told) as told:
             JOBS[job](LocalSession(device, told), config)
 
     def finish(self) -> None:
@@ -61,10 +59,14 @@ class InlineWorkers:
         pass
 
 
-def start_workers(cluster: ClusterSpec, mailboxes: Path) -> Workers:
-    """Begin to start a group of workers; returns at once, `submit` waits until they are up."""
+def start_workers(cluster: ClusterSpec, mailboxes: Path, told: Told | None = None) -> Workers:
+    """Begin to start a group of workers; returns at once, `submit` waits until they are up.
+
+    Args:
+        told: what training listens to; without it, Ctrl-C and SIGTERM.
+    """
     if cluster.backend == "inline":
-        return InlineWorkers(cluster)
+        return InlineWorkers(cluster, told)
     from flows.adapters.ray import RayWorkers
 
-    return RayWorkers(cluster, mailboxes)
+    return RayWorkers(cluster, mailboxes, told)

@@ -55,6 +55,19 @@ class Range:
             return min(max(round(value), low), high)
         return min(max(value, low), high)
 
+    def nearest(self, value: Any) -> Any:
+        """Return the value of the range that is nearest to a number; one of the choices as it is."""
+        if self.kind == "choice":
+            return value
+        low, high = self.values
+        return min(max(round(value) if "integer" in self.kind else value, low), high)
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value is of the range."""
+        if self.kind == "choice":
+            return value in self.values
+        return isinstance(value, (int, float)) and bool(self.values[0] <= value <= self.values[1])
+
     def position(self, value: Any) -> float:
         """Return where in [0, 1] a value lies, the inverse of `at` up to rounding: one axis of a plot for ranges of any kind."""
         if self.kind == "choice":

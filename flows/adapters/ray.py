@@ -46,9 +46,11 @@ class RayWorkers:
     Args:
         cluster: address, number of workers, resources of each.
         mailboxes: directory under which the group's own mailbox is made.
+        told: what training listens to; without it, Ctrl-C and SIGTERM.
     """
 
-    def __init__(self, cluster: ClusterSpec, mailboxes: Path) -> None:
+    def __init__(self, cluster: ClusterSpec, mailboxes: Path, told: Told | None = None) -> None:
+        self._told = told
         self.mailbox = mailboxes / uuid.uuid4().hex[:12]
         write_holder(self.mailbox / "driver.json")
         self._jobs = 0
@@ -62,7 +64,7 @@ class RayWorkers:
         name = f"job_{self._jobs:03d}"
         self._jobs += 1
         write_json(self.mailbox / f"{name}.json", {"job": job, "config": config})
-        with listening(job) as told:
+        with listening(job, self._told) as told:
             self._wait(name, job, told)
 
     def _wait(self, name: str, job: str, told: Told) -> None:
@@ -71,7 +73,7 @@ class RayWorkers:
             alive = self._process.poll() is None
             for failed in (self.mailbox / f"{name}.failed.json", self.mailbox / "group.failed.json"):
                 if failed.exists() and (not alive or is_final(failed)):
-                    raise _as_error(read_json(failed))
+                    raise as_error(read_json(failed))
             if told.notice is Notice.STOP:
                 (self.mailbox / "stop").touch()
             if not alive:
@@ -122,14 +124,15 @@ def failure(error: BaseException, trace: str, rank: int | None = None) -> dict[s
     return {"kind": type(error).__name__, "rank": rank, "error": str(error), "traceback": trace, **fields}
 
 
-def _as_error(record: dict[str, Any]) -> BaseException:
+def as_error(record: dict[str, Any], who: str = "the worker group") -> BaseException:
+    """Return the error that `failure` told of; `who` failed, where it was no worker."""
     if record["kind"] == "UserError":
         return UserError(record["what"], received=record["received"], expected=record["expected"], mend=record["mend"] or "")
     if record["kind"] == "RunError":
         return RunError(record["error"])
     if record["kind"] == "Interrupted":
         return Interrupted(record["error"])
-    who = "the worker group" if record["rank"] is None else f"worker {record['rank']}"
+    who = who if record["rank"] is None else f"worker {record['rank']}"
     return RunError(f"{who} failed: {record['kind']}: {record['error']}\n{record['traceback']}")
 
 

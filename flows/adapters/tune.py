@@ -4,7 +4,9 @@ Apart, because Ray takes over what it lives in: signal handlers, and the whole p
 
     order.json      what to search, and with what
     ray/            Tune's state: the same order, given again, goes on with it
-    search.jsonl    {"kind": "result" | "end" | "error", "trial", "values", "at", ...}, one line an event
+    search.jsonl    one line an event of a trial, `{"kind", "trial", "values", "at", ...}`: begin, result, exploit, end, error (flows/search/results.py)
+    spent.json      seconds and GPU-seconds so far, over all attempts
+    refused.json    a trial's configuration was refused
     failed.json     why the search itself failed
 """
 
@@ -18,18 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.errors import RunError, UserError
+from components.errors import RunError
 from components.files import read_json, write_json
 from components.spec.parse import to_plain
 from components.spec.schema import Spec
 from components.training.journal import Follower
-from flows.processes import end_group
+from flows.adapters.ray import as_error
+from flows.processes import end_group, end_session
 from flows.project import python_command
 
 JOURNAL = "search.jsonl"
-_WAITING_CPUS = 0.01  # of a trial that has a worker group of its own and only waits for it
+STATE = "ray"
 _POLL_SECONDS = 0.2
-_END_SECONDS = 15.0
+_END_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,18 @@ class Asked:
         spec: the experiment, with its `tune`.
         overrides: that composed it; a trial's values are added to them.
         command: how the search was asked for.
-        at_once: how many trials the cluster holds.
+        run_id: of the run that searches.
+        population: folder for the checkpoints that trials hand on.
+        known: what earlier searches measured, `[(values, value)]`, best first.
     """
 
     root: Path
     spec: Spec
     overrides: list[str]
     command: str
-    at_once: int
+    run_id: str
+    population: Path
+    known: list[tuple[dict[str, Any], float]]
 
 
 def search(directory: Path, asked: Asked, on_event: Callable[[dict[str, Any]], None]) -> None:
@@ -60,46 +67,46 @@ def search(directory: Path, asked: Asked, on_event: Callable[[dict[str, Any]], N
         on_event: takes each new line of the journal.
 
     Raises:
-        UserError: the first trial refused its configuration.
+        UserError: the cluster holds not one trial, or the first trial refused its configuration.
         RunError: Ray Tune failed.
     """
     failed, journal = directory / "failed.json", directory / JOURNAL
-    failed.unlink(missing_ok=True)
-    write_json(directory / "order.json", {**_order(directory, asked), "journal": str(journal), "failed": str(failed)})
+    for left in (failed, directory / "refused.json"):
+        left.unlink(missing_ok=True)
+    write_json(directory / "order.json", _order(directory, asked))
     with open(directory / "search.log", "ab") as output:
         command_line = python_command("flows.adapters.tune_group", str(directory / "order.json"))
         process = subprocess.Popen(command_line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     try:
         _follow(process, Follower(journal), on_event)
     finally:
-        end_group(process, signal.SIGTERM, _END_SECONDS)
+        if process.poll() is None:
+            process.terminate()  # it alone, not its group: it has its cluster to end
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                end_group(process, signal.SIGKILL, _END_SECONDS)
+        end_session(process.pid)
     if failed.exists():
-        record = read_json(failed)
-        if record["kind"] == "UserError":
-            raise UserError(record["what"], received=record["received"], expected=record["expected"], mend=record["mend"] or "")
-        raise RunError(f"the search failed: {record['error']}\n{record['traceback']}")
+        raise as_error(read_json(failed), "the search")
     if process.returncode != 0:
         tail = "\n".join((directory / "search.log").read_text(errors="replace").splitlines()[-15:])
         raise RunError(f"the search ended with code {process.returncode}:\n{tail}")
 
 
 def _order(directory: Path, asked: Asked) -> dict[str, Any]:
-    """What the process is told. A trial of one worker trains in Tune's own actor; one of several starts its group on the same cluster."""
-    spec, cluster = asked.spec, asked.spec.cluster
-    assert spec.tune is not None
-    alone = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
-    where = ["cluster.address=auto"] if cluster.workers > 1 else ["cluster=inline", f"cluster.gpus_per_worker={cluster.gpus_per_worker}"]
+    assert asked.spec.tune is not None
     return {
         "root": str(asked.root),
-        "overrides": [*asked.overrides, "tune=null", *where],
+        "directory": str(directory),
+        "overrides": asked.overrides,
         "command": asked.command,
-        "address": cluster.address,
-        "tune": to_plain(spec.tune),
-        "resources": {"CPU": _WAITING_CPUS} if cluster.workers > 1 else alone,
-        "state": str(directory / "ray"),
-        "metric": spec.trainer.monitor.metric,
-        "mode": spec.trainer.monitor.mode,
-        "at_once": asked.at_once,
+        "run_id": asked.run_id,
+        "population": str(asked.population),
+        "known": asked.known,
+        "cluster": to_plain(asked.spec.cluster),
+        "tune": to_plain(asked.spec.tune),
+        "mode": asked.spec.trainer.monitor.mode,
     }
 
 

@@ -12,7 +12,7 @@ from components.errors import UserError
 from components.files import digest, read_json
 from flows.lineage.hashing import Hasher
 from flows.lineage.records import Records
-from flows.run import ENTERED
+from flows.account import ENTERED
 from flows.store import MANIFEST, RECORDED, Manifest
 
 # unknown: nobody tampered with it, and it cannot be told whether it is right (a run that goes on, data that have a newer version)

@@ -16,7 +16,7 @@ from components.errors import UserError, nearest
 from components.files import sha256_file
 from flows.code import fingerprint
 from flows.lineage.records import Records
-from flows.stages import STAGES
+from flows.stages import SEARCHED
 
 _HASH = re.compile(r"[0-9a-f]{4,64}(\.dir)?")
 _TEMPLATES = Path("components/reporting/templates")
@@ -182,7 +182,7 @@ def _code(records: Records, file: Path) -> tuple[str, Judge, Callable[[dict[str,
         now = fingerprint([name]).get(name)
 
     def codes(account: dict[str, Any]) -> dict[str, dict[str, str] | None]:
-        keys = {stage: account.get("stages", {}).get(stage, {}).get("key") for stage in STAGES}
+        keys = {stage: account.get("stages", {}).get(stage, {}).get("key") for stage in SEARCHED}
         found = {stage: records.manifest(stage, key) for stage, key in keys.items() if key}
         return {stage: None if manifest is None else manifest.parts.get("code", {}) for stage, manifest in found.items()}
 

@@ -13,31 +13,51 @@ from components.spec.schema import ClusterSpec, Spec
 from components.spec.space import parse_space
 from flows import stages
 from flows.compose import compose
-from flows.search.trial import overrides_of
+from flows.search.values import overrides_of
+
+_OTHER_WEIGHTS = ("model", "task", "data", "loss")  # what population-based training cannot vary: a checkpoint of one does not fit another
 
 
 def preflight(root: Path, spec: Spec, overrides: list[str], announce: Callable[[str], None]) -> None:
     """Refuse a search that would fail in a trial, hours later.
 
+    Args:
+        root: the project's folder.
+        spec: what is searched.
+        overrides: that composed it.
+        announce: takes a line for the person who watches.
+
     Raises:
         UserError: a key of the space is unknown, a value of it is refused, or it changes nothing about what is trained.
     """
     assert spec.tune is not None
-    base = to_plain(stages.configuration("train", spec)), to_plain(spec.data)
+    base = _trained(spec)
     moved: dict[str, bool] = {}
+    data: set[str] = set()
     for values in _corners(spec):
         composed = compose(root, [*overrides, "tune=null", *overrides_of(values)])
-        trained = to_plain(stages.configuration("train", composed)), to_plain(composed.data)
         for key in values:
-            moved[key] = moved.get(key, False) or trained != base
-        if trained[1] != base[1]:
-            announce(f"tune: {', '.join(values)} changes the data: each of its values is a data stage of its own")
-    idle = [key for key, changes in moved.items() if not changes]
-    if idle:
+            moved[key] = moved.get(key, False) or _trained(composed) != base
+        if composed.data != spec.data:
+            data |= set(values)
+    if idle := [key for key, changes in moved.items() if not changes]:
         raise UserError(
             f"tune.space varies what does not change the training: {', '.join(idle)}",
             expected="keys of model, loss, optimizer, schedule, trainer, augment, parameters, data, seed",
         )
+    if spec.tune.algorithm == "pbt" and (fixed := [key for key in moved if key.partition(".")[0] in _OTHER_WEIGHTS]):
+        raise UserError(
+            "tune.algorithm=pbt hands weights on from one trial to another",
+            received=f"a space over {', '.join(fixed)}",
+            expected="keys that leave the weights' shapes alone: optimizer, trainer, augment",
+            mend="choose another algorithm",
+        )
+    for key in sorted(data):
+        announce(f"tune: {key} changes the data: each of its values is a data stage of its own")
+
+
+def _trained(spec: Spec) -> Any:
+    return to_plain(stages.configuration("train", spec)), to_plain(spec.data)
 
 
 def _corners(spec: Spec) -> Iterator[Mapping[str, Any]]:
@@ -49,33 +69,29 @@ def _corners(spec: Spec) -> Iterator[Mapping[str, Any]]:
             yield {key: value}
 
 
-def trials_at_once(spec: Spec, available: Mapping[str, float]) -> int:
-    """Return how many trials the cluster holds, `tune.at_once` at most.
+def trials_at_once(cluster: ClusterSpec, most: int | None, available: Mapping[str, float]) -> int:
+    """Return how many trials a cluster holds.
+
+    Args:
+        cluster: what each trial asks for.
+        most: not more than these.
+        available: CPU and GPU of the whole cluster.
 
     Raises:
         UserError: not one.
     """
-    assert spec.tune is not None
-    holds = min(_fits(spec.cluster, kind, available) for kind in ("CPU", "GPU"))
+    holds = min(_fits(cluster, kind, available) for kind in ("CPU", "GPU"))
     if holds < 1:
-        each = f"{spec.cluster.workers} workers with {spec.cluster.cpus_per_worker:g} CPU and {spec.cluster.gpus_per_worker:g} GPU each"
+        each = f"{cluster.workers} worker{'s' if cluster.workers > 1 else ''} with {cluster.cpus_per_worker:g} CPU"
         raise UserError(
             "the cluster cannot hold a single trial",
-            received=each,
-            expected=", ".join(f"at most {amount:g} {kind} in all" for kind, amount in sorted(available.items()) if kind in ("CPU", "GPU")),
+            received=f"{each} and {cluster.gpus_per_worker:g} GPU each" if cluster.gpus_per_worker else f"{each} each",
+            expected=", ".join(f"at most {available.get(kind, 0.0):g} {kind} in all" for kind in ("CPU", "GPU")),
             mend="lower cluster.workers, cluster.cpus_per_worker or cluster.gpus_per_worker",
         )
-    return holds if spec.tune.at_once is None else min(holds, spec.tune.at_once)
+    return holds if most is None else min(holds, most)
 
 
 def _fits(cluster: ClusterSpec, kind: str, available: Mapping[str, float]) -> int:
     each = cluster.workers * (cluster.cpus_per_worker if kind == "CPU" else cluster.gpus_per_worker)
     return 1 << 20 if each == 0 else math.floor(available.get(kind, 0.0) / each + 1e-9)
-
-
-def grid_size(spec: Spec) -> int:
-    """Return how many trials a grid or a list makes."""
-    assert spec.tune is not None
-    if spec.tune.algorithm == "list":
-        return len(spec.tune.configurations)
-    return math.prod(len(span.grid(spec.tune.grid_points)) for span in parse_space(spec.tune.space).values())

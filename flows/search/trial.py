@@ -1,111 +1,128 @@
-"""One trial: the stages of a run up to its training, in this process, with each epoch reported as it comes.
+"""One trial: the stages of a run up to its training, in this process, with each validation reported as it comes.
 
 A trial's training is the stage that `modelyard run` with the same overrides has: found in the store it is not made again, killed it goes on.
 """
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from components.errors import Interrupted
 from components.training.journal import Follower, read
 from components.training.notices import Notice, Told
 from flows.open import open_run
 from flows.run import PipelineRun
-from flows.store import Manifest
 from flows.upstream import NEEDED
-from flows.workers import InlineWorkers
-
-Report = Callable[[dict[str, Any]], None]
+from flows.workers import start_workers
 
 _POLL_SECONDS = 0.1
-_LEAVE_SECONDS = 30.0  # for the step that is being made, and its checkpoint
+_LEAVE_SECONDS = 120.0  # for the step that is being made, its checkpoint, and the end of a worker group
 
 
-def overrides_of(values: Mapping[str, Any]) -> list[str]:
-    """Return a trial's values as overrides for a command line."""
-    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
+@dataclass(frozen=True)
+class Measured:
+    """What a training has come to.
+
+    Attributes:
+        step: steps made.
+        percent: of the planned steps; 100 where none are planned, of a closed form.
+        value: of the monitored metric; None where it is no number.
+        directory: of the training, its checkpoints in it.
+        finished: the training has ended by itself, at its planned end or before.
+    """
+
+    step: int
+    percent: float
+    value: float | None
+    directory: Path
+    finished: bool = False
 
 
-def carry_out(overrides: list[str], command: str, report: Report, since_step: int = 0) -> Manifest:
+def carry_out(overrides: list[str], command: str, part_of: str, report: Callable[[Measured], None], since_step: int = 0) -> None:
     """Train one configuration, or find it trained.
 
     Args:
         overrides: of the whole configuration, the trial's values included.
         command: how the search was asked for, for the record.
-        report: takes `{step, percent, <monitored metric>}` after each validation; raises to end the trial, which then saves and leaves.
+        part_of: the id of the run that searches.
+        report: called after each validation and at the end; raises to end the trial, whose training then saves and leaves.
         since_step: what was reported of this configuration before.
-
-    Returns:
-        The train stage.
     """
     journals: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
     @contextmanager
     def follow(stage: str, directory: Path) -> Iterator[None]:
-        journals.put(directory / "metrics.jsonl")
+        journals.put(directory)
         yield
 
     told = Told()
-    run = open_run(overrides, command, follow=follow)
-    run.use(InlineWorkers(run.spec.cluster, told))
-    training = _Thread(run)
+    run = open_run(overrides, command, follow=follow, part_of=part_of)
+    run.work_with(start_workers(run.spec.cluster, run.store.mailboxes, told))
+    training = _Training(run)
     training.start()
     metric = run.spec.trainer.monitor.metric
+    last: Measured | None = None
     try:
-        _report_all(_grown(training, journals), metric, since_step, report)
+        for measured in _validations(training, journals, metric):
+            if measured.step > since_step:
+                since_step = measured.step
+                report(measured)
+                last = measured
     except BaseException:
         told.notice = Notice.STOP
         training.join(_LEAVE_SECONDS)
         raise
-    training.join()
     if training.error is not None:
         raise training.error
-    found = run.done["train"]
-    if run.results["train"].status == "reused":
-        _report_all(iter(read(found.directory / "metrics.jsonl")), metric, since_step, report)
-    return found
+    if last is not None:
+        report(replace(last, finished=True))
 
 
-class _Thread(threading.Thread):
-    """The training. Tune's own thread is the one that reports, and in which it says stop."""
+class _Training(threading.Thread):
+    """The stages of a run up to its training. Tune's own thread is the one that reports, and in which Tune says stop."""
 
     def __init__(self, run: PipelineRun) -> None:
         super().__init__(daemon=True)
-        self._pipeline = run
+        self.pipeline = run
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            with self._pipeline as run:
+            with self.pipeline as run:
                 for stage in NEEDED:
                     run.stage(stage)
+                run.end_with_training()
+        except Interrupted:  # it was told to
+            pass
         except BaseException as error:
             self.error = error
 
 
-def _grown(training: threading.Thread, journals: queue.SimpleQueue[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the records of a training's journal as they are written, to its end."""
-    follower = None
-    while True:
-        last = not training.is_alive()
-        if follower is None and not journals.empty():
-            follower = Follower(journals.get())
-        if follower is not None:
-            yield from follower.new_records()
-        if last:
-            return
+def _validations(training: _Training, journals: queue.SimpleQueue[Path], metric: str) -> Iterator[Measured]:
+    """Yield a training's validations as they are journalled, then those of the finished stage: of a short one the end may come first."""
+    follower, total = None, 0
+    while training.is_alive():
         training.join(_POLL_SECONDS)
+        if follower is None and not journals.empty():
+            directory = journals.get()
+            follower = Follower(directory / "metrics.jsonl")
+        for record in follower.new_records() if follower is not None else ():
+            total = record.get("total_steps", total)
+            if record["kind"] == "epoch":
+                yield _measured(record, metric, total, directory)
+    if training.error is None and "train" in training.pipeline.done:
+        directory = training.pipeline.done["train"].directory
+        for record in read(directory / "metrics.jsonl"):
+            total = record.get("total_steps", total)
+            if record["kind"] == "epoch":
+                yield _measured(record, metric, total, directory)
 
 
-def _report_all(records: Iterator[dict[str, Any]], metric: str, since_step: int, report: Report) -> None:
-    total = 0
-    for record in records:
-        total = record.get("total_steps", total)
-        if record["kind"] == "epoch" and record["step"] > since_step:
-            report({"step": record["step"], "percent": 100.0 * record["step"] / total, metric: record.get(metric)})
+def _measured(record: dict[str, Any], metric: str, total: int, directory: Path) -> Measured:
+    return Measured(record["step"], 100.0 * record["step"] / total if total else 100.0, record.get(metric), directory)

@@ -1,0 +1,30 @@
+"""A trial's values: `{dotted key or group: value}`, and what they are on a command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_WORD = re.compile(r"[A-Za-z_][\w./+-]*|\d+(?:ep|st)|0?\.\d+dur")  # what Hydra takes for text without quotes
+_MEANING = {"true", "false", "null", "nan", "inf"}  # words that it takes for something else
+
+
+def overrides_of(values: Mapping[str, Any]) -> list[str]:
+    """Return values as Hydra's overrides."""
+    return [f"{key}={_written(value)}" for key, value in values.items()]
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as Python's own numbers: samplers give numpy's."""
+    return {key: value.item() if hasattr(value, "item") else value for key, value in values.items()}
+
+
+def _written(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if _WORD.fullmatch(value) and value.lower() not in _MEANING:
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
