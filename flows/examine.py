@@ -9,8 +9,8 @@ from typing import Any
 
 from components.errors import UserError
 from components.spec.parse import to_plain
-from flows.open import open_run
 from flows.account import StageResult
+from flows.open import open_run
 from flows.run import PipelineRun
 
 FUNCTIONS = {

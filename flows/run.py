@@ -35,6 +35,7 @@ REPORT_INPUTS = {  # what the report's run/ directory is made of: stage -> files
     "evaluate": ("metrics.json", "samples.npz", "gallery.npz"),
 }
 
+
 @dataclass
 class PipelineRun:
     """The stages of one specification on one store.
@@ -337,6 +338,7 @@ class PipelineRun:
             "report": self.report,
             "expectations": [{**asdict(e), "met": expectation_met(e, self.metrics)} for e in self.spec.expect],
         }
+
     def _record(self, status: str, running: dict[str, StageResult] | None = None) -> None:
         self._account.write_down(status, running)
 

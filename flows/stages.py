@@ -88,8 +88,8 @@ def identity(spec: Spec) -> str:
 def configuration(stage: str, spec: Spec) -> dict[str, Any]:
     """Return the part of a specification that a stage depends on."""
     if stage == "tune":
-        # How many trials run at once, and what their checkpoints may take, is no part of it: who carries a search out moves only its order.
-        search = None if spec.tune is None else replace(spec.tune, at_once=None, disk_gib=None)
+        # Who carries a search out is no part of it, nor what its checkpoints may take: as with training, where they are not (below).
+        search = None if spec.tune is None else replace(spec.tune, workers=1, at_once=None, disk_gib=None)
         return {**configuration("train", spec), "tune": search}
     system = {"model": spec.model, "task": spec.task, "loss": spec.loss, "augment": {"always": spec.augment.always}}
     by_stage: dict[str, dict[str, Any]] = {

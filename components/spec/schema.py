@@ -194,6 +194,7 @@ class TuneSpec:
     space: dict[str, Any] = field(default_factory=dict)  # the configuration's tree with ranges for values (space.py)
     configurations: tuple[dict[str, Any], ...] = ()  # of `list`: dotted keys and their values, one trial each
     budget: BudgetSpec = field(default_factory=BudgetSpec)
+    workers: int = at_least(1, 1)  # of each trial: one trains in the search's own processes, several are a group that has to be started
     at_once: int | None = at_least(1, None)  # trials; null: as many as the cluster holds
     grid_points: int = at_least(1, 3)  # of each range that is no choice
     grace: float = within(0.001, 1.0, 0.1)  # the part of a training that every trial is given, and that lies between two exploits of `pbt`

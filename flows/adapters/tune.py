@@ -4,7 +4,7 @@ Apart, because Ray takes over what it lives in: signal handlers, and the whole p
 
     order.json      what to search, and with what
     ray/            Tune's state: the same order, given again, goes on with it
-    search.jsonl    one line an event of a trial, `{"kind", "trial", "values", "at", ...}`: begin, result, exploit, end, error (flows/search/results.py)
+    search.jsonl    one line an event of a trial, `{"kind", "trial", "values", "at", ...}` (flows/search/results.py)
     spent.json      seconds and GPU-seconds so far, over all attempts
     refused.json    a trial's configuration was refused
     failed.json     why the search itself failed

@@ -35,9 +35,7 @@ def searcher(wanted: TuneSpec, mode: str, at_once: int, known: list[tuple[dict[s
         sampler = (TPESampler if wanted.algorithm == "tpe" else CmaEsSampler)(seed=wanted.seed)
         points = [{f"{_PREFIX}{key}": value for key, value in values.items()} for values, _ in known]
         rewards = [value for _, value in known]
-        return OptunaSearch(
-            sampler=sampler, metric=VALUE, mode=mode, points_to_evaluate=points or None, evaluated_rewards=rewards or None
-        )
+        return OptunaSearch(sampler=sampler, metric=VALUE, mode=mode, points_to_evaluate=points or None, evaluated_rewards=rewards or None)
     from ray.tune.search import BasicVariantGenerator
 
     points = [] if wanted.algorithm in ("list", "grid") else [{"values": values} for values, _ in known[:1]]

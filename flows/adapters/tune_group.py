@@ -65,9 +65,9 @@ def _fit(order: dict[str, Any], directory: Path) -> None:
     wanted = parse(TuneSpec, order["tune"], "tune")
     _connect(cluster)
     order["address"] = ray.get_runtime_context().gcs_address
-    at_once = trials_at_once(cluster, wanted.at_once, ray.cluster_resources())
+    at_once = trials_at_once(cluster, wanted, ray.cluster_resources())
     alone = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
-    trainable = tune.with_resources(trial, alone if cluster.workers == 1 else _WAITING)
+    trainable = tune.with_resources(trial, alone if wanted.workers == 1 else _WAITING)
     state = directory / STATE
     if tune.Tuner.can_restore(str(state)):
         tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
@@ -88,7 +88,7 @@ def _fit(order: dict[str, Any], directory: Path) -> None:
                 name=state.name,
                 storage_path=str(state.parent),
                 verbose=0,
-                stop=budget(directory, wanted.budget, cluster.workers * cluster.gpus_per_worker),
+                stop=budget(directory, wanted.budget, wanted.workers * cluster.gpus_per_worker),
                 failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=_KEPT_TOLD),
                 callbacks=[_journal(directory / JOURNAL)],
@@ -140,7 +140,8 @@ def _journal(path: Path) -> Any:
                 self._write("result", trial, **shown)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            self._write("end", trial, finished=bool((trial.last_result or {}).get("finished")))
+            finished = bool((trial.last_result or {}).get("finished"))
+            self._write("end", trial, **({"complete": True} if finished else {}))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
             self._write("error", trial, reason=_reason(trial))

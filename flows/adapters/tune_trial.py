@@ -14,7 +14,7 @@ from components.files import read_json, write_json
 from flows.adapters.ray import failure
 from flows.search import population
 from flows.search.trial import Measured, carry_out
-from flows.search.values import overrides_of, plain
+from flows.search.values import overrides_of, plain, without_search
 
 VALUE = "value"  # of the monitored metric
 GRACES = "graces"  # how far a training is, in units of what every trial is given
@@ -57,7 +57,7 @@ def trial(config: dict[str, Any]) -> None:
             tune.report(figures, checkpoint=tune.Checkpoint.from_directory(scratch))
 
     try:
-        carry_out([*order["overrides"], "tune=null", *overrides, *_where(order)], order["command"], order["run_id"], report, told.get("step", 0))
+        carry_out([*without_search(order["overrides"]), *overrides, *_where(order)], order["command"], order["run_id"], report, told.get("step", 0))
     except UserError as error:
         write_json(Path(order["directory"]) / "refused.json", failure(error, traceback.format_exc()))
         raise
@@ -73,8 +73,8 @@ def _overrides(order: dict[str, Any], values: dict[str, Any], donor: dict[str, A
 
 def _where(order: dict[str, Any]) -> list[str]:
     """A trial of one worker trains in Tune's own actor, one of several starts its group on the same cluster."""
-    if order["cluster"]["workers"] > 1:
-        return [f"cluster.address={order['address']}"]
+    if (workers := order["tune"]["workers"]) > 1:
+        return [f"cluster.address={order['address']}", f"cluster.workers={workers}"]
     return ["cluster=inline", f"cluster.gpus_per_worker={order['cluster']['gpus_per_worker']}"]
 
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from components.data.card import load_card, require_contents
 from components.errors import UserError
 from components.files import digest, read_json
+from flows.account import ENTERED
 from flows.lineage.hashing import Hasher
 from flows.lineage.records import Records
-from flows.account import ENTERED
 from flows.store import MANIFEST, RECORDED, Manifest
 
 # unknown: nobody tampered with it, and it cannot be told whether it is right (a run that goes on, data that have a newer version)

@@ -10,6 +10,7 @@ from components.errors import UserError
 from flows.open import open_run
 from flows.search.best import save_as
 from flows.search.search import EXPERIMENT, PAGE
+from flows.search.values import without_search
 
 STAGES = ("data", "check", "tune")
 
@@ -37,7 +38,7 @@ def search_alone(overrides: Sequence[str], command: str, save: str | None, annou
             run.stage(stage)
         run.end_with_training()
     tuned = run.done["tune"]
-    words = [word for word in overrides if not word.partition("=")[0].startswith("tune")]
+    words = without_search(overrides)[:-1]  # nobody asks for a search there
     saved = None if save is None else str(save_as(run.root, save, (tuned.directory / EXPERIMENT).read_text(encoding="utf-8")))
     return {
         **tuned.outputs,

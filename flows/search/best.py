@@ -12,6 +12,7 @@ from components.errors import UserError
 from components.files import write_text
 from components.spec.schema import Spec
 from flows.compose import compose, groups
+from flows.search.values import without_search
 from flows.store import Manifest
 
 _HEAD = "# @package _global_\n# Found by a search: {told}\n"
@@ -25,7 +26,7 @@ def best_of(root: Path, overrides: list[str], tuned: Manifest) -> Spec:
         overrides: of the search.
         tuned: the search's stage.
     """
-    found = compose(root, [*overrides, "tune=null", *tuned.outputs["overrides"]])
+    found = compose(root, [*without_search(overrides), *tuned.outputs["overrides"]])
     return replace(found, tune=compose(root, overrides).tune)
 
 

@@ -41,7 +41,9 @@ def wall_seconds(rows: Sequence[Trial], until: float = math.inf) -> float:
 
 def best_so_far(rows: Sequence[Trial], mode: str) -> list[Improvement]:
     """Return each validation that was better than all before it, of the trials that can be chosen: those that were trained to their end."""
-    points = sorted((point.at, point.value, trial.name) for trial in rows if trial.status == "finished" for point in trial.curve if point.value is not None)
+    points = sorted(
+        (point.at, point.value, trial.name) for trial in rows if trial.status == "finished" for point in trial.curve if point.value is not None
+    )
     found: list[Improvement] = []
     for at, value, name in points:
         if not found or (value > found[-1].value if mode == "max" else value < found[-1].value):

@@ -1,4 +1,4 @@
-"""What can be said of a search before anything starts: does every corner of its space compose, does each key change the training, does a trial fit."""
+"""What can be said of a search before it starts: does every corner of its space compose, does each key change the training, does a trial fit."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from components.errors import UserError
 from components.spec.parse import to_plain
-from components.spec.schema import ClusterSpec, Spec
+from components.spec.schema import ClusterSpec, Spec, TuneSpec
 from components.spec.space import parse_space
 from flows import stages
 from flows.compose import compose
-from flows.search.values import overrides_of
+from flows.search.values import overrides_of, without_search
 
 _OTHER_WEIGHTS = ("model", "task", "data", "loss")  # what population-based training cannot vary: a checkpoint of one does not fit another
 
@@ -35,7 +35,7 @@ def preflight(root: Path, spec: Spec, overrides: list[str], announce: Callable[[
     moved: dict[str, bool] = {}
     data: set[str] = set()
     for values in _corners(spec):
-        composed = compose(root, [*overrides, "tune=null", *overrides_of(values)])
+        composed = compose(root, [*without_search(overrides), *overrides_of(values)])
         for key in values:
             moved[key] = moved.get(key, False) or _trained(composed) != base
         if composed.data != spec.data:
@@ -69,29 +69,24 @@ def _corners(spec: Spec) -> Iterator[Mapping[str, Any]]:
             yield {key: value}
 
 
-def trials_at_once(cluster: ClusterSpec, most: int | None, available: Mapping[str, float]) -> int:
+def trials_at_once(cluster: ClusterSpec, tune: TuneSpec, available: Mapping[str, float]) -> int:
     """Return how many trials a cluster holds.
 
     Args:
-        cluster: what each trial asks for.
-        most: not more than these.
+        cluster: what each worker asks for.
+        tune: how many workers a trial has, and how many trials are wanted at once at most.
         available: CPU and GPU of the whole cluster.
 
     Raises:
         UserError: not one.
     """
-    holds = min(_fits(cluster, kind, available) for kind in ("CPU", "GPU"))
+    each = {"CPU": tune.workers * cluster.cpus_per_worker, "GPU": tune.workers * cluster.gpus_per_worker}
+    holds = min((math.floor(available.get(kind, 0.0) / asked + 1e-9) for kind, asked in each.items() if asked), default=1)
     if holds < 1:
-        each = f"{cluster.workers} worker{'s' if cluster.workers > 1 else ''} with {cluster.cpus_per_worker:g} CPU"
         raise UserError(
             "the cluster cannot hold a single trial",
-            received=f"{each} and {cluster.gpus_per_worker:g} GPU each" if cluster.gpus_per_worker else f"{each} each",
-            expected=", ".join(f"at most {available.get(kind, 0.0):g} {kind} in all" for kind in ("CPU", "GPU")),
-            mend="lower cluster.workers, cluster.cpus_per_worker or cluster.gpus_per_worker",
+            received=f"tune.workers={tune.workers} with " + " and ".join(f"{asked / tune.workers:g} {kind}" for kind, asked in each.items() if asked),
+            expected="in all at most " + " and ".join(f"{available.get(kind, 0.0):g} {kind}" for kind, asked in each.items() if asked),
+            mend="lower tune.workers, cluster.cpus_per_worker or cluster.gpus_per_worker",
         )
-    return holds if most is None else min(holds, most)
-
-
-def _fits(cluster: ClusterSpec, kind: str, available: Mapping[str, float]) -> int:
-    each = cluster.workers * (cluster.cpus_per_worker if kind == "CPU" else cluster.gpus_per_worker)
-    return 1 << 20 if each == 0 else math.floor(available.get(kind, 0.0) / each + 1e-9)
+    return holds if tune.at_once is None else min(holds, tune.at_once)

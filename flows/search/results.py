@@ -42,6 +42,8 @@ class Trial:
         repeated_seconds: that went into steps that had been made before.
         history: `(step, values)` from which the values were so.
         takeovers: `(step, name)` where the trial went on with the weights of another.
+        overrides: that the training was last composed with, over those of the search.
+        training: the key of its train stage.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Trial:
     repeated_seconds: float = 0.0
     history: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     takeovers: list[tuple[int, str]] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    training: str = ""
 
     @property
     def seconds(self) -> float:
@@ -81,7 +85,7 @@ def trials(events: Sequence[Event]) -> list[Trial]:
 
     Args:
         events: `{"kind", "trial", "values", "at", ...}` in order, of the kinds begin (each time that it starts to run), result (with `step`,
-            `percent`, `value`), pause (it gives up its place and may begin again), exploit (it takes over the weights that `from` had at
+            `percent`, `value`, `overrides`, `training`), pause (it gives up its place and may begin again), exploit (it takes over the weights that `from` had at
             `step`), end (with `complete`, where the training ended itself before its last planned step) and error (with `reason`).
     """
     readers: dict[str, _Reader] = {}
@@ -130,6 +134,7 @@ class _Reader:
         kept = [point for point in self.trial.curve if point.step < step]
         self.trial.curve = [*kept, Point(step, event["percent"], value, self.trial.seconds, event["at"])]
         self._told, self._reached = step, max(step, self._reached)
+        self.trial.overrides, self.trial.training = list(event.get("overrides", [])), event.get("training", "")
 
     def _exploit(self, event: Event) -> None:
         """What lay beyond the step that it goes on from is no part of its training any more."""
@@ -160,6 +165,16 @@ class _Reader:
 
 def winner(rows: Sequence[Trial], mode: str) -> Trial | None:
     """Return the trial with the best value among those that were trained to their end; a training that was cut off has made no promise."""
-    judged = [(trial.best(mode), trial) for trial in rows if trial.status == "finished"]
+    finished = [trial for trial in rows if trial.status == "finished"]
+    return _best(finished, mode)
+
+
+def leader(rows: Sequence[Trial], mode: str) -> Trial | None:
+    """Return the winner; where the budget ended before any training did, the trial with the best value until then."""
+    return winner(rows, mode) or _best(rows, mode)
+
+
+def _best(rows: Sequence[Trial], mode: str) -> Trial | None:
+    judged = [(trial.best(mode), trial) for trial in rows]
     ranked = [(value, trial) for value, trial in judged if value is not None]
     return (max if mode == "max" else min)(ranked, key=lambda pair: pair[0])[1] if ranked else None

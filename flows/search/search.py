@@ -12,9 +12,10 @@ from components.reporting.page import render
 from components.training.journal import read
 from flows.adapters import tune
 from flows.search.best import experiment_file
-from flows.search.results import Trial, leader, trials, write_curves, write_csv
+from flows.search.results import leader, trials
 from flows.search.room import Room
 from flows.search.summary import summarize
+from flows.search.tables import write_curves, write_trials
 from flows.search.values import overrides_of
 from flows.search.warm import TRIALS, known
 
@@ -38,7 +39,7 @@ def search(run: PipelineRun, partial: Partial) -> dict[str, Any]:
     """
     spec, directory = run.spec, partial.directory
     assert spec.tune is not None
-    monitor, cluster = spec.trainer.monitor, spec.cluster
+    monitor = spec.trainer.monitor
     earlier = known(run.store, spec, run.done["data"].outputs["content_sha256"])
     if earlier:
         run.announce(f"tune: {len(earlier)} trials of earlier searches are known")
@@ -56,13 +57,14 @@ def search(run: PipelineRun, partial: Partial) -> dict[str, Any]:
     best = leader(rows, monitor.mode)
     if best is None:
         raise RunError(f"no trial came to a value of {monitor.metric}:\n" + "\n".join(f"  {row.name}: {row.reason or row.status}" for row in rows))
-    found = summarize(spec.tune, monitor.metric, monitor.mode, rows, cluster.workers * cluster.gpus_per_worker)
+    found = summarize(spec.tune, monitor.metric, monitor.mode, rows, spec.tune.workers * spec.cluster.gpus_per_worker)
     write_json(directory / TRIALS, found)
-    write_csv(rows, monitor.mode, directory / "trials.csv")
+    write_trials(rows, monitor.mode, directory / "trials.csv")
     write_curves(rows, directory / "curves.csv")
     overrides = best.overrides or overrides_of(best.values)
     value = best.best(monitor.mode)
-    write_text(directory / EXPERIMENT, experiment_file(run.root, spec.experiment, run.overrides, overrides, f"{monitor.metric} {value} of {run.command}"))
+    told_of = f"{monitor.metric} {value} by `{run.command}`"
+    write_text(directory / EXPERIMENT, experiment_file(run.root, spec.experiment, run.overrides, overrides, told_of))
     _draw(run, directory, found)
     _tidy(directory, population, overrides)
     return {"values": best.values, "overrides": overrides, "metric": monitor.metric, "value": value, "trials": len(rows)}
@@ -83,7 +85,7 @@ class _Told:
         if event["kind"] not in ("end", "error"):
             return
         last = self._last.get(event["trial"])
-        outcome = f"failed: {event['reason']}" if event["kind"] == "error" else "finished" if event["finished"] else "stopped"
+        outcome = f"failed: {event['reason']}" if event["kind"] == "error" else "finished" if event.get("complete") else "ended"
         reached = "" if last is None else f" at {last['percent']:.0f} %, {self._metric} {last['value']}"
         self._announce(f"tune: trial {number} {outcome}{reached} ({' '.join(overrides_of(event['values']))})")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _WORD = re.compile(r"[A-Za-z_][\w./+-]*|\d+(?:ep|st)|0?\.\d+dur")  # what Hydra takes for text without quotes
@@ -14,6 +14,11 @@ _MEANING = {"true", "false", "null", "nan", "inf"}  # words that it takes for so
 def overrides_of(values: Mapping[str, Any]) -> list[str]:
     """Return values as Hydra's overrides."""
     return [f"{key}={_written(value)}" for key, value in values.items()]
+
+
+def without_search(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of the same experiment without a search, whether they or the experiment's file ask for it."""
+    return [*(word for word in overrides if word.lstrip("+").partition("=")[0].partition(".")[0] != "tune"), "~tune"]
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
