@@ -66,6 +66,15 @@ class Range:
             return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
         return float((value - low) / (high - low))
 
+    def place(self, value: Any) -> float | None:
+        """Return where an axis of the range shows a value: at its position, outside of it at the nearer end; None for what is no value of it."""
+        if self.kind == "choice":
+            return self.position(value) if value in self.values else None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        low, high = self.values
+        return self.position(min(max(value, low), high))
+
     def grid(self, points: int) -> list[Any]:
         """Return the values that a grid tries: every choice, or so many points of a range, evenly spread, both ends included."""
         if self.kind == "choice":

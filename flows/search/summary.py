@@ -7,49 +7,78 @@ from typing import Any
 
 from components.spec.schema import TuneSpec
 from components.spec.space import Range, parse_space
-from flows.search.importance import importance
-from flows.search.results import Trial, best_so_far, winner
+from flows.search.cost import best_so_far, wall_seconds, work_seconds
+from flows.search.importance import common_percent, importance
+from flows.search.results import Trial, winner
+
+_SECONDS_OF_AN_HOUR = 3600.0
 
 
-def summarize(tune: TuneSpec, metric: str, mode: str, rows: Sequence[Trial]) -> dict[str, Any]:
-    """Return `metric`, `mode`, `algorithm`, `keys`, `trials`, `winner` (its name or null), `importance`, `best_so_far`, `seconds`, `wasted_seconds`.
+def summarize(tune: TuneSpec, metric: str, mode: str, rows: Sequence[Trial], gpus: float = 0.0) -> dict[str, Any]:
+    """Return a search as plain data.
 
-    A trial holds `name`, `status`, `reason`, `values`, `positions` (each value's place in [0, 1] of its range), `curve`, `best`, `seconds`. Wasted
-    is the time of trials that failed; what was stopped early is not waste but the price of not training it to its end.
+    Args:
+        tune: what was searched.
+        metric, mode: what for.
+        rows: its trials.
+        gpus: that each trial had while it ran.
+
+    Returns:
+        `metric`, `mode`, `algorithm`; `space`, `{key: {kind, values}}`; `trials`; `winner`, its name or None; `importance`, `{key: share}`, by
+        the values until `importance_percent` of the training; `best_so_far`, a list of {seconds, wall_seconds, value, trial}; and the cost:
+        `seconds` of all trials together, `wall_seconds` by the clock while a trial ran, `gpus`, `gpu_hours`, and `wasted_seconds` =
+        `failed_seconds` of trials that failed + `repeated_seconds` of steps that others had to make again. What was stopped early is not
+        waste but the price of not training it to its end.
+
+        A trial holds `name`, `status`, `reason`, `values`, `positions` (each value's place in [0, 1] of its range), `curve`, a list of
+        (step, percent, value, seconds of the trial), `best`, `seconds`, `repeated_seconds`, `history` and `takeovers` (results.py).
     """
-    space = parse_space(tune.space) if tune.algorithm != "list" else _listed(tune)
+    space = _listed(tune) if tune.algorithm == "list" else parse_space(tune.space)
     best = winner(rows, mode)
-    plain = [_plain(row, space, mode) for row in rows]
+    seconds, failed = work_seconds(rows), work_seconds([row for row in rows if row.status == "failed"])
+    repeated = sum(row.repeated_seconds for row in rows if row.status != "failed")
     return {
         "metric": metric,
         "mode": mode,
         "algorithm": tune.algorithm,
-        "keys": list(space),
-        "trials": plain,
+        "space": {key: {"kind": span.kind, "values": list(span.values)} for key, span in space.items()},
+        "trials": [_plain(row, space, mode) for row in rows],
         "winner": None if best is None else best.name,
-        "importance": importance(rows, space, mode, tune.seed) if tune.algorithm != "list" else {},
-        "best_so_far": best_so_far(rows, mode),
-        "seconds": sum(row["seconds"] for row in plain),
-        "wasted_seconds": sum(row["seconds"] for row in plain if row["status"] == "failed"),
+        "importance": {} if tune.algorithm == "list" else importance(rows, space, mode, tune.seed),  # a list is no sample of a space
+        "importance_percent": common_percent(rows),
+        "best_so_far": [better._asdict() for better in best_so_far(rows, mode)],
+        "seconds": seconds,
+        "wall_seconds": wall_seconds(rows),
+        "gpus": gpus,
+        "gpu_hours": seconds * gpus / _SECONDS_OF_AN_HOUR,
+        "failed_seconds": failed,
+        "repeated_seconds": repeated,
+        "wasted_seconds": failed + repeated,
     }
 
 
 def _listed(tune: TuneSpec) -> dict[str, Range]:
     """The space of a list: each key's values, in their order, as choices."""
-    keys = dict.fromkeys(key for values in tune.configurations for key in values)
-    return {key: Range("choice", tuple(dict.fromkeys(values[key] for values in tune.configurations if key in values))) for key in keys}
+    found: dict[str, list[Any]] = {}
+    for values in tune.configurations:
+        for key, value in values.items():
+            if value not in found.setdefault(key, []):  # a list has no hash
+                found[key].append(value)
+    return {key: Range("choice", tuple(values)) for key, values in found.items()}
 
 
 def _plain(row: Trial, space: dict[str, Range], mode: str) -> dict[str, Any]:
-    positions = {key: space[key].position(row.values[key]) for key in space if key in row.values}
-    seconds = row.curve[-1][3] - row.curve[0][3] if row.curve else 0.0
+    places = {key: span.place(row.values[key]) for key, span in space.items() if key in row.values}
     return {
         "name": row.name,
         "status": row.status,
         "reason": row.reason,
         "values": row.values,
-        "positions": positions,
-        "curve": row.curve,
+        "positions": {key: place for key, place in places.items() if place is not None},
+        "curve": [list(point[:4]) for point in row.curve],
         "best": row.best(mode),
-        "seconds": seconds,
+        "seconds": row.seconds,
+        "repeated_seconds": row.repeated_seconds,
+        "history": [{"step": step, "values": values} for step, values in row.history],
+        "takeovers": [{"step": step, "from": name} for step, name in row.takeovers],
     }
