@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Matplotlib knows only fixed colours. Each of these stands for a variable of style.css and is replaced by it in the finished SVG.
-INK, MUTED, LINE = "#010203", "#010204", "#010205"
+INK, MUTED, LINE, SURFACE = "#010203", "#010204", "#010205", "#01020a"
 SERIES = ("#010206", "#010207", "#010208", "#010209")
-_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", **{colour: f"--series-{i + 1}" for i, colour in enumerate(SERIES)}}
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    LINE: "--line",
+    SURFACE: "--surface",
+    **{colour: f"--series-{i + 1}" for i, colour in enumerate(SERIES)},
+}
 
 _STYLE: dict[Any, Any] = {  # Any: the stubs want each key as a literal
     "svg.fonttype": "none",
@@ -93,7 +99,7 @@ def line_chart(
             axes.axvline(best, color=INK, linewidth=1, linestyle=(0, (3, 3)), label=f"best, step {best:.0f}")
         if len(series) > 1 or best is not None:
             axes.set_title(title, pad=24)
-            _legend_above(axes)
+            legend_above(axes)
         described = "; ".join(f"{line.label} ends at {line.y[-1]:.4g}" for line in series)
         return to_svg(figure, name, f"{title} over {over}s. {described}.")
 
@@ -115,7 +121,7 @@ def reliability_chart(name: str, lower: Sequence[float], upper: Sequence[float],
         top.bar(centre, [value or 0 for value in accuracy], width=width, color=SERIES[0], alpha=0.85, label="accuracy in the bin")
         top.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (3, 3)), label="perfect calibration")
         top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-        _legend_above(top)
+        legend_above(top)
         bottom.bar(centre, count, width=width, color=MUTED, alpha=0.7)
         bottom.set(xlabel="confidence", ylabel="samples")
         filled = [(left, right, value) for left, right, value in zip(lower, upper, accuracy, strict=True) if value is not None]
@@ -168,7 +174,7 @@ def _draw(axes: Axes, line: Series) -> None:
         axes.plot(line.x, line.y, color=line.colour, marker="o" if len(line.x) <= 30 else "", markersize=3, label=line.label)
 
 
-def _legend_above(axes: Axes) -> None:
+def legend_above(axes: Axes) -> None:
     """Put the legend between title and chart, where it covers no data."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderaxespad=0, handlelength=1.4, columnspacing=1.2)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from components.reporting.charts import INK, LINE, MUTED, SERIES, canvas, to_svg
+from components.reporting.charts import INK, LINE, MUTED, SERIES, canvas, legend_above, to_svg
 
 Values = npt.NDArray[np.floating]
 _MOST_POINTS = 500  # in a chart: each is an element of the page
@@ -55,7 +55,7 @@ def fan_chart(name: str, title: str, x: Values, levels: Values, quantiles: Value
         plot.plot(x, quantiles[len(levels) // 2], color=SERIES[0], label="median")
         plot.scatter(shown_x, shown_y, s=6, color=MUTED, alpha=0.7, linewidths=0, label="data")
         plot.set(xlabel="x", ylabel="y")
-        plot.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderaxespad=0, handlelength=1.4, columnspacing=1.2)
+        legend_above(plot)
         width = float(np.mean(quantiles[-1] - quantiles[0]))
         return to_svg(figure, name, f"{title}. The band from {levels[0]:.0%} to {levels[-1]:.0%} is {width:.3g} wide on average.")
 

@@ -24,6 +24,13 @@ def number(value: object) -> str:
     return f"{value:.4g}"
 
 
+def value_text(value: object) -> str:
+    """Return a setting: a number as `number` does, a string as it is, anything else as JSON."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return number(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def score(value: float) -> str:
     """Return a metric with four decimals, so that a column of them lines up; very small and large ones as `number` does."""
     return f"{value:.4f}" if isinstance(value, float) and 0.001 <= abs(value) < 1000 else number(value)

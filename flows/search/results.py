@@ -165,8 +165,7 @@ class _Reader:
 
 def winner(rows: Sequence[Trial], mode: str) -> Trial | None:
     """Return the trial with the best value among those that were trained to their end; a training that was cut off has made no promise."""
-    finished = [trial for trial in rows if trial.status == "finished"]
-    return _best(finished, mode)
+    return _best([trial for trial in rows if trial.status == "finished"], mode)
 
 
 def leader(rows: Sequence[Trial], mode: str) -> Trial | None:

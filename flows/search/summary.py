@@ -24,11 +24,11 @@ def summarize(tune: TuneSpec, metric: str, mode: str, rows: Sequence[Trial], gpu
         gpus: that each trial had while it ran.
 
     Returns:
-        `metric`, `mode`, `algorithm`; `space`, `{key: {kind, values}}`; `trials`; `winner`, its name or None; `importance`, `{key: share}`, by
-        the values until `importance_percent` of the training; `best_so_far`, a list of {seconds, wall_seconds, value, trial}; and the cost:
-        `seconds` of all trials together, `wall_seconds` by the clock while a trial ran, `gpus`, `gpu_hours`, and `wasted_seconds` =
-        `failed_seconds` of trials that failed + `repeated_seconds` of steps that others had to make again. What was stopped early is not
-        waste but the price of not training it to its end.
+        `metric`, `mode`, `algorithm`; `space`, `{key: {kind, ticks}}`, its ticks as (place, value); `trials`; `winner`, its name or None;
+        `importance`, `{key: share}`, by the values until `importance_percent` of the training; `best_so_far`, a list of {seconds, wall_seconds,
+        value, trial}; and the cost: `seconds` of all trials together, `wall_seconds` by the clock while a trial ran, `gpus`, `gpu_hours`, and
+        `wasted_seconds` = `failed_seconds` of trials that failed + `repeated_seconds` of steps that others had to make again. What was stopped
+        early is not waste but the price of not training it to its end.
 
         A trial holds `name`, `status`, `reason`, `values`, `positions` (each value's place in [0, 1] of its range), `curve`, a list of
         (step, percent, value, seconds of the trial), `best`, `seconds`, `repeated_seconds`, `history` and `takeovers` (results.py).
@@ -41,7 +41,7 @@ def summarize(tune: TuneSpec, metric: str, mode: str, rows: Sequence[Trial], gpu
         "metric": metric,
         "mode": mode,
         "algorithm": tune.algorithm,
-        "space": {key: {"kind": span.kind, "values": list(span.values)} for key, span in space.items()},
+        "space": {key: {"kind": span.kind, "ticks": _ticks(span)} for key, span in space.items()},
         "trials": [_plain(row, space, mode) for row in rows],
         "winner": None if best is None else best.name,
         "importance": {} if tune.algorithm == "list" else importance(rows, space, mode, tune.seed),  # a list is no sample of a space
@@ -65,6 +65,12 @@ def _listed(tune: TuneSpec) -> dict[str, Range]:
             if value not in found.setdefault(key, []):  # a list has no hash
                 found[key].append(value)
     return {key: Range("choice", tuple(values)) for key, values in found.items()}
+
+
+def _ticks(span: Range) -> list[list[Any]]:
+    """Where in [0, 1] of a range its choices lie, or its ends and its middle, which tells how it is spread."""
+    values = span.values if span.kind == "choice" else dict.fromkeys(span.at(place) for place in (0.0, 0.5, 1.0))
+    return [[span.position(value), value] for value in values]
 
 
 def _plain(row: Trial, space: dict[str, Range], mode: str) -> dict[str, Any]:

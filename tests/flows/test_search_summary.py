@@ -97,7 +97,8 @@ def test_the_summary():
     rows[4].status, rows[4].spans, rows[4].repeated_seconds = "failed", [(4.0, 9.0)], 2.0
     rows[5].repeated_seconds, rows[5].values = 0.5, {**rows[5].values, "optimizer.lr": 0.12, "seed": 9}
     found = summarize(TUNE, "validation/loss", "min", rows, gpus=2.0)
-    assert found["space"]["optimizer.lr"] == {"kind": "log_uniform", "values": [1e-4, 1e-1]} and len(found["trials"]) == 12
+    assert found["space"]["optimizer.lr"]["kind"] == "log_uniform" and len(found["trials"]) == 12
+    assert [pytest.approx(tick) for tick in found["space"]["optimizer.lr"]["ticks"]] == [[0.0, 1e-4], [0.5, 10**-2.5], [1.0, 1e-1]]
     best = min((t for t in found["trials"] if t["status"] == "finished"), key=lambda t: t["best"])
     assert found["winner"] == best["name"] == found["best_so_far"][-1]["trial"]  # not t3, whose -1 is of a half
     assert found["seconds"] == 16.0 and found["gpu_hours"] == pytest.approx(32 / 3600) and found["wall_seconds"] == 12.0
@@ -111,7 +112,10 @@ def test_a_list_is_shown_as_choices():
     tune = TuneSpec("list", configurations=({"optimizer.lr": 0.1}, {"optimizer.lr": 0.01, "model.widths": [8, 8]}))
     rows = [trial("a", tune.configurations[0], 1.0, 0.0), trial("b", tune.configurations[1], None, 1.0)]
     found = summarize(tune, "validation/loss", "min", rows)
-    assert found["space"] == {"optimizer.lr": {"kind": "choice", "values": [0.1, 0.01]}, "model.widths": {"kind": "choice", "values": [[8, 8]]}}
+    assert found["space"] == {
+        "optimizer.lr": {"kind": "choice", "ticks": [[0.0, 0.1], [1.0, 0.01]]},
+        "model.widths": {"kind": "choice", "ticks": [[0.0, [8, 8]]]},
+    }
     assert [t["positions"] for t in found["trials"]] == [{"optimizer.lr": 0.0}, {"optimizer.lr": 1.0, "model.widths": 0.0}]
     assert found["winner"] == "a" and found["importance"] == {}
 

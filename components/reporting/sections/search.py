@@ -2,128 +2,144 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from markupsafe import Markup
 
-from components.reporting.charts import INK, MUTED, SERIES, Series, canvas, line_chart, to_svg
 from components.reporting.run import Plain, Run
+from components.reporting.search_charts import best_so_far, importance, learning_curves, parallel
 from components.reporting.sections.base import Section
+from components.reporting.text import NOTHING, duration, number, value_text
 
 SHOWN_TRIALS = 30
+_OUTCOMES = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "running": "without an end"}
+_UNITS = ((7200.0, 3600.0, "hours"), (300.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))  # from so many seconds, so many of them each
 
 
 def search(run: Run) -> Section | None:
-    """Return the trials, their parallel coordinates and learning curves, the importance of what was varied, and the best so far against time."""
+    """Return the trials, their parallel coordinates and learning curves, the importance of what was varied, the best so far, cost and waste."""
     found = run.trials
     if not found.get("trials"):
         return None
     ranked = _ranked(found)
-    return Section(
-        "search",
-        "Search",
-        {
-            "intro": _intro(found),
-            "charts": [_parallel(found, ranked), _curves(found, ranked), *_importance(found), *_best_so_far(found)],
-            "tables": [_table(found, ranked)],
-        },
-        template="figures",
-    )
+    charts = [parallel(found, ranked), learning_curves(found, ranked), *_importance(found), *_best(found)] if ranked[0]["best"] is not None else []
+    tables = [_trials(found, ranked), *_failures(found), _cost(found)]
+    return Section("search", "Search", {"intro": _intro(found, ranked), "charts": charts, "tables": tables})
 
 
 def _ranked(found: Plain) -> list[Plain]:
     """The trials, best first; those without a value last."""
     sign = -1.0 if found["mode"] == "max" else 1.0
-    return sorted(found["trials"], key=lambda t: (t["best"] is None, sign * (t["best"] or 0.0)))
+    return sorted(found["trials"], key=lambda trial: (trial["best"] is None, sign * (trial["best"] or 0.0)))
 
 
-def _intro(found: Plain) -> str:
-    counts = {status: sum(t["status"] == status for t in found["trials"]) for status in ("finished", "stopped", "failed")}
-    told = f"{len(found['trials'])} trials by {found['algorithm']} for the best {found['metric']} ({found['mode']}): " + ", ".join(
-        f"{count} {status}" for status, count in counts.items() if count
+def _intro(found: Plain, ranked: list[Plain]) -> str:
+    counts = Counter(trial["status"] for trial in ranked)
+    told = ", ".join(f"{counts[status]} {words}" for status, words in _OUTCOMES.items() if counts[status])
+    trials = "1 trial" if len(ranked) == 1 else f"{len(ranked)} trials"
+    gpus = f", {number(found['gpu_hours'])} GPU-hours" if found["gpus"] else ""
+    share = found["wasted_seconds"] / found["seconds"] if found["seconds"] else 0.0
+    wasted = f"{duration(found['wasted_seconds'])} of it ({share:.0%})" if share else "none of it"
+    return (
+        f"{trials} by {found['algorithm']} for the {'highest' if found['mode'] == 'max' else 'lowest'} {found['metric']}: {told}. "
+        f"{_chosen(found, ranked)} All trials together ran for {duration(found['seconds'])}{gpus}, by the clock for "
+        f"{duration(found['wall_seconds'])}; {wasted} was wasted."
     )
-    return f"{told}. They trained for {found['seconds']:.0f} s in all, {found['wasted_seconds']:.0f} s of it in trials that failed."
 
 
-def _table(found: Plain, ranked: list[Plain]) -> Plain:
-    columns = ["trial", "outcome", found["metric"], "trained to", *found["keys"]]
-    rows = [[*_outcome(found, t), t["best"], _trained(t), *(_shown(t["values"].get(key)) for key in found["keys"])] for t in ranked[:SHOWN_TRIALS]]
+def _chosen(found: Plain, ranked: list[Plain]) -> str:
+    if ranked[0]["best"] is None:
+        return "No trial gave a value, so there is nothing to draw."
+    chosen = [trial for trial in ranked if trial["name"] == found["winner"]]
+    if not chosen:
+        return "None was trained to its end, so none was chosen."
+    return f"Chosen was {chosen[0]['name']} with {number(chosen[0]['best'])}, the best of those that were trained to their end."
+
+
+def _importance(found: Plain) -> list[Markup]:
+    return [importance(found["importance"], found["importance_percent"])] if found["importance"] else []
+
+
+def _best(found: Plain) -> list[Markup]:
+    """The best so far against the work of all trials, and against the clock where several ran at once."""
+    better = found["best_so_far"]
+    if not better:
+        return []
+    if found["gpus"]:
+        each, over = 3600.0 / found["gpus"], "GPU-hours of all trials"
+    else:
+        each, over = _unit(found["seconds"], "of all trials together")
+    charts = [_best_chart(found, "work", "seconds", each, over)]
+    if found["gpus"] or found["wall_seconds"] < 0.99 * found["seconds"]:
+        charts.append(_best_chart(found, "clock", "wall_seconds", *_unit(found["wall_seconds"], "by the clock")))
+    return charts
+
+
+def _best_chart(found: Plain, name: str, cost: str, each: float, over: str) -> Markup:
+    better = [(point[cost] / each, point["value"]) for point in found["best_so_far"]]
+    return best_so_far(f"chart-search-best-{name}", f"Best so far, {over}", over, better, found[cost] / each, found["metric"])
+
+
+def _unit(seconds: float, whose: str) -> tuple[float, str]:
+    each, name = next((each, name) for least, each, name in _UNITS if seconds >= least)
+    return each, f"{name} {whose}"
+
+
+def _trials(found: Plain, ranked: list[Plain]) -> Plain:
+    columns = ["trial", "outcome", found["metric"], "trained to", "time", *found["space"]]
+    rows = [_row(found, trial) for trial in ranked[:SHOWN_TRIALS]]
     more = len(ranked) - SHOWN_TRIALS
-    return {"title": f"Trials, best first ({more} more in trials.csv)" if more > 0 else "Trials, best first", "columns": columns, "rows": rows}
+    title = "Trials, best first" + (f" ({more} more in trials.csv)" if more > 0 else "")
+    return {"title": title, "columns": columns, "rows": rows}
 
 
-def _outcome(found: Plain, trial: Plain) -> list[str]:
-    chosen = " (chosen)" if trial["name"] == found["winner"] else ""
-    return [trial["name"] + chosen, f"failed: {trial['reason']}" if trial["status"] == "failed" else trial["status"]]
+def _row(found: Plain, trial: Plain) -> list[Any]:
+    best = NOTHING if trial["best"] is None else trial["best"]
+    told = [_name(found, trial), _unbroken(_OUTCOMES[trial["status"]]), best, _trained(trial), _unbroken(duration(trial["seconds"]))]
+    return told + [value_text(trial["values"].get(key)) for key in found["space"]]
+
+
+def _name(found: Plain, trial: Plain) -> str:
+    notes = ["chosen"] if trial["name"] == found["winner"] else []
+    notes += [f"from {takeover['from']} at step {number(takeover['step'])}" for takeover in trial["takeovers"]]
+    return f"{trial['name']} ({', '.join(notes)})" if notes else str(trial["name"])
 
 
 def _trained(trial: Plain) -> str:
     return f"{trial['curve'][-1][1]:.0f} %" if trial["curve"] else "nothing"
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _unbroken(text: str) -> str:
+    """Keep the words of a narrow column together."""
+    return text.replace(" ", "\u00a0")
 
 
-def _parallel(found: Plain, ranked: list[Plain]) -> Markup:
-    """One line a trial through its place on each key's range, the best ones drawn over the others."""
-    keys = found["keys"]
-    with canvas(max(4.8, 1.4 * (len(keys) + 1)), 2.9) as figure:
-        axes = figure.subplots()
-        axes.set_title("Trials by what was varied")
-        for place, trial in reversed(list(enumerate(ranked))):
-            heights = [trial["positions"].get(key) for key in keys]
-            chosen = trial["name"] == found["winner"]
-            quality = 1.0 - place / max(len(ranked) - 1, 1)
-            colour = SERIES[1] if chosen else SERIES[0]
-            axes.plot([*range(len(keys)), len(keys)], [*heights, quality], color=colour, linewidth=2.2 if chosen else 1.0, alpha=0.2 + 0.8 * quality)
-        axes.set_xticks(range(len(keys) + 1), [*keys, "rank"])
-        axes.set(ylim=(-0.05, 1.05), ylabel="place in the range")
-        axes.grid(False, axis="y")
-        best = ranked[0]
-        described = ", ".join(f"{key} {_shown(best['values'].get(key))}" for key in keys)
-        return to_svg(figure, "chart-search-parallel", f"Parallel coordinates of {len(ranked)} trials. The best has {described}.")
+def _failures(found: Plain) -> list[Plain]:
+    reasons: dict[str, list[str]] = {}
+    for trial in found["trials"]:
+        if trial["status"] == "failed":
+            reasons.setdefault(trial["reason"], []).append(trial["name"])
+    rows = [[reason, len(names), ", ".join(names[:5]) + (", …" if len(names) > 5 else "")] for reason, names in reasons.items()]
+    return [{"title": "Why trials failed", "columns": ["reason", "trials", "which"], "rows": rows}] if rows else []
 
 
-def _curves(found: Plain, ranked: list[Plain]) -> Markup:
-    """The monitored value against the part of the training, with a mark where a trial was stopped."""
-    with canvas(4.8, 2.9) as figure:
-        axes = figure.subplots()
-        axes.set_title("Learning curves")
-        axes.set(xlabel="per cent of the training", ylabel=found["metric"])
-        stopped = 0
-        for trial in reversed(ranked):
-            points = [(percent, value) for _, percent, value, _ in trial["curve"] if value is not None]
-            if not points:
-                continue
-            colour, width, alpha = (SERIES[1], 2.2, 1.0) if trial["name"] == found["winner"] else (SERIES[0], 1.0, 0.5)
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, alpha=alpha)
-            if trial["status"] != "finished":
-                stopped += 1
-                marker, ink = ("x", INK) if trial["status"] == "failed" else ("o", MUTED)
-                axes.plot(*points[-1], color=ink, marker=marker, markersize=4)
-        described = f"{len(ranked)} curves of {found['metric']}, {stopped} of them end early"
-        return to_svg(figure, "chart-search-curves", f"Learning curves of the trials. {described}.")
+def _cost(found: Plain) -> Plain:
+    """Where the time went; the rows are the whole of it."""
+    rows = []
+    for status, words in _OUTCOMES.items():
+        of_it = [trial for trial in found["trials"] if trial["status"] == status]
+        again = 0.0 if status == "failed" else sum(trial["repeated_seconds"] for trial in of_it)
+        if of_it:
+            note = " (wasted)" if status == "failed" else ""
+            rows.append([f"trials {words}{note}", len(of_it), *_spent(found, sum(trial["seconds"] for trial in of_it) - again)])
+    if found["repeated_seconds"]:
+        trials = sum(trial["repeated_seconds"] > 0 and trial["status"] != "failed" for trial in found["trials"])
+        rows.append(["steps made again after a trial was cut off (wasted)", trials, *_spent(found, found["repeated_seconds"])])
+    gpus = ["GPU-hours"] if found["gpus"] else []
+    return {"title": "Cost and waste", "columns": ["what", "trials", "time", *gpus, "share"], "rows": rows}
 
 
-def _importance(found: Plain) -> list[Markup]:
-    shares = found["importance"]
-    if not shares:
-        return []
-    with canvas(4.8, 0.9 + 0.35 * len(shares)) as figure:
-        axes = figure.subplots()
-        axes.set_title("Share of the variance that each key explains (fANOVA)")
-        names = list(reversed(shares))
-        axes.barh(names, [shares[name] for name in names], color=SERIES[0])
-        axes.set(xlim=(0, 1))
-        axes.grid(False, axis="y")
-        described = "; ".join(f"{name} {share:.2f}" for name, share in shares.items())
-        return [to_svg(figure, "chart-search-importance", f"Importance of what was varied. {described}.")]
-
-
-def _best_so_far(found: Plain) -> list[Markup]:
-    points = found["best_so_far"]
-    if len(points) < 2:
-        return []
-    series = [Series(found["metric"], [seconds for seconds, _ in points], [value for _, value in points])]
-    return [line_chart("chart-search-best", "Best so far", series, over="second")]
+def _spent(found: Plain, seconds: float) -> list[Any]:
+    gpus = [seconds * found["gpus"] / 3600.0] if found["gpus"] else []
+    return [_unbroken(duration(seconds)), *gpus, f"{seconds / found['seconds']:.0%}" if found["seconds"] else NOTHING]
