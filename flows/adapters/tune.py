@@ -45,6 +45,7 @@ class Asked:
         overrides: that composed it; a trial's values are added to them.
         command: how the search was asked for.
         run_id: of the run that searches.
+        stages: that each trial does.
         population: folder for the checkpoints that trials hand on.
         known: what earlier searches measured, `[(values, value)]`, best first.
     """
@@ -54,6 +55,7 @@ class Asked:
     overrides: list[str]
     command: str
     run_id: str
+    stages: tuple[str, ...]
     population: Path
     known: list[tuple[dict[str, Any], float]]
 
@@ -102,6 +104,7 @@ def _order(directory: Path, asked: Asked) -> dict[str, Any]:
         "overrides": asked.overrides,
         "command": asked.command,
         "run_id": asked.run_id,
+        "stages": list(asked.stages),
         "population": str(asked.population),
         "known": asked.known,
         "cluster": to_plain(asked.spec.cluster),

@@ -17,7 +17,9 @@ def param_space(wanted: TuneSpec, order: dict[str, Any]) -> dict[str, Any]:
     """Return what Tune draws each trial's `config` from: the order, alike for all, and `values`."""
     from ray import tune
 
-    constant = {name: order[name] for name in ("root", "directory", "overrides", "command", "run_id", "population", "address", "cluster", "tune")}
+    constant = {
+        name: order[name] for name in ("root", "directory", "overrides", "command", "run_id", "stages", "population", "address", "cluster", "tune")
+    }
     if wanted.algorithm == "list":
         return {"order": constant, "values": tune.grid_search(list(wanted.configurations))}
     space = parse_space(wanted.space)

@@ -57,7 +57,8 @@ def trial(config: dict[str, Any]) -> None:
             tune.report(figures, checkpoint=tune.Checkpoint.from_directory(scratch))
 
     try:
-        carry_out([*without_search(order["overrides"]), *overrides, *_where(order)], order["command"], order["run_id"], report, told.get("step", 0))
+        composed = [*without_search(order["overrides"]), *overrides, *_where(order)]
+        carry_out(composed, order["command"], order["run_id"], report, told.get("step", 0), order["stages"])
     except UserError as error:
         write_json(Path(order["directory"]) / "refused.json", failure(error, traceback.format_exc()))
         raise

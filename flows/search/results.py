@@ -85,8 +85,8 @@ def trials(events: Sequence[Event]) -> list[Trial]:
 
     Args:
         events: `{"kind", "trial", "values", "at", ...}` in order, of the kinds begin (each time that it starts to run), result (with `step`,
-            `percent`, `value`, `overrides`, `training`), pause (it gives up its place and may begin again), exploit (it takes over the weights that `from` had at
-            `step`), end (with `complete`, where the training ended itself before its last planned step) and error (with `reason`).
+            `percent`, `value`, `overrides`, `training`), pause (it gives up its place and may begin again), exploit (it takes over the weights
+            that `from` had at `step`), end (with `complete`, where the training ended itself before its last planned step) and error (with `reason`).
     """
     readers: dict[str, _Reader] = {}
     for event in events:

@@ -18,6 +18,7 @@ from flows.search.summary import summarize
 from flows.search.tables import write_curves, write_trials
 from flows.search.values import overrides_of
 from flows.search.warm import TRIALS, known
+from flows.upstream import NEEDED
 
 if TYPE_CHECKING:
     from flows.run import PipelineRun
@@ -44,7 +45,7 @@ def search(run: PipelineRun, partial: Partial) -> dict[str, Any]:
     if earlier:
         run.announce(f"tune: {len(earlier)} trials of earlier searches are known")
     population = run.store.root / "population" / directory.name.removesuffix(".partial")
-    asked = tune.Asked(run.root, spec, run.overrides, run.command, run.run_id, population, earlier)
+    asked = tune.Asked(run.root, spec, run.overrides, run.command, run.run_id, NEEDED, population, earlier)
     room = Room(run.store, spec.tune.disk_gib, monitor.mode, run.run_id)
     told = _Told(run, monitor.metric)
 
@@ -86,8 +87,9 @@ class _Told:
             return
         last = self._last.get(event["trial"])
         outcome = f"failed: {event['reason']}" if event["kind"] == "error" else "finished" if event.get("complete") else "ended"
-        reached = "" if last is None else f" at {last['percent']:.0f} %, {self._metric} {last['value']}"
-        self._announce(f"tune: trial {number} {outcome}{reached} ({' '.join(overrides_of(event['values']))})")
+        reached = "" if last is None else f" at {last['percent']:.0f} %, {self._metric} {last['value']:.4g}"
+        values = " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in event["values"].items())
+        self._announce(f"tune: trial {number} {outcome}{reached} ({values})")
 
 
 def _draw(run: PipelineRun, directory: Path, found: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +44,14 @@ class Measured:
     finished: bool = False
 
 
-def carry_out(overrides: list[str], command: str, part_of: str, report: Callable[[Measured], None], since_step: int = 0) -> None:
+def carry_out(
+    overrides: list[str],
+    command: str,
+    part_of: str,
+    report: Callable[[Measured], None],
+    since_step: int = 0,
+    stages: Sequence[str] = NEEDED,
+) -> None:
     """Train one configuration, or find it trained.
 
     Args:
@@ -53,6 +60,7 @@ def carry_out(overrides: list[str], command: str, part_of: str, report: Callable
         part_of: the id of the run that searches.
         report: called after each validation and at the end; raises to end the trial, whose training then saves and leaves.
         since_step: what was reported of this configuration before.
+        stages: of the run that are done; those after the training, too, where what it comes to is wanted.
     """
     journals: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
@@ -64,7 +72,7 @@ def carry_out(overrides: list[str], command: str, part_of: str, report: Callable
     told = Told()
     run = open_run(overrides, command, follow=follow, part_of=part_of)
     run.work_with(start_workers(run.spec.cluster, run.store.mailboxes, told))
-    training = _Training(run)
+    training = _Training(run, stages)
     training.start()
     metric = run.spec.trainer.monitor.metric
     last: Measured | None = None
@@ -87,15 +95,15 @@ def carry_out(overrides: list[str], command: str, part_of: str, report: Callable
 class _Training(threading.Thread):
     """The stages of a run up to its training. Tune's own thread is the one that reports, and in which Tune says stop."""
 
-    def __init__(self, run: PipelineRun) -> None:
+    def __init__(self, run: PipelineRun, stages: Sequence[str]) -> None:
         super().__init__(daemon=True)
-        self.pipeline = run
+        self.pipeline, self._stages = run, stages
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
             with self.pipeline as run:
-                for stage in NEEDED:
+                for stage in self._stages:
                     run.stage(stage)
                 run.end_with_training()
         except Interrupted:  # it was told to
