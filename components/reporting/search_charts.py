@@ -166,7 +166,8 @@ def importance(shares: dict[str, float], percent: float) -> Markup:
             axes.text(0, 0.2 - row, _tail(key, _MOST_LETTERS - 8), fontsize=9, va="bottom")
             axes.text(1, 0.2 - row, f"{share:.2f}", fontsize=9, va="bottom", ha="right")
         axes.set(xlim=(0, 1), ylim=(0.5 - len(shares), 0.75), yticks=[])
-        axes.set_xlabel(f"share of the variance of the best value until {number(percent)} % of the training")
+        until = f" until {number(percent)} % of the training" if percent < 100 else ""
+        axes.set_xlabel(f"share of the variance of the best value{until}")
         axes.grid(False)
         axes.spines["left"].set_visible(False)
         described = "; ".join(f"{key} {share:.2f}" for key, share in shares.items())

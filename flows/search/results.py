@@ -58,6 +58,9 @@ class Trial:
     overrides: list[str] = field(default_factory=list)
     training: str = ""
 
+    def __post_init__(self) -> None:
+        self.history = self.history or [(0, self.values)]
+
     @property
     def seconds(self) -> float:
         """How long it ran, over all attempts, without the time between them."""
@@ -98,8 +101,7 @@ class _Reader:
     """Builds one trial from its events."""
 
     def __init__(self, first: Event) -> None:
-        values = dict(first["values"])
-        self.trial = Trial(first["trial"], values, history=[(0, values)])
+        self.trial = Trial(first["trial"], dict(first["values"]))
         self._runs = False
         self._told = -1  # the last step of this attempt
         self._reached = -1  # the last step of all attempts
@@ -177,3 +179,18 @@ def _best(rows: Sequence[Trial], mode: str) -> Trial | None:
     judged = [(trial.best(mode), trial) for trial in rows]
     ranked = [(value, trial) for value, trial in judged if value is not None]
     return (max if mode == "max" else min)(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def schedule(rows: Sequence[Trial], name: str, until: float = math.inf) -> list[tuple[int, dict[str, Any]]]:
+    """Return `(step, values)` from which a trial's weights were trained with these values: before it took them over, with those of the other.
+
+    Args:
+        rows: all trials.
+        name: of the trial.
+        until: the step at which its weights are looked at.
+    """
+    trial = next(row for row in rows if row.name == name)
+    since, donor = next(((step, donor) for step, donor in reversed(trial.takeovers) if step < until), (0, ""))
+    before = [values for step, values in trial.history if step <= since]
+    later = [(step, values) for step, values in trial.history if since < step < until]
+    return [*(schedule(rows, donor, since) if donor else []), (since, before[-1]), *later]

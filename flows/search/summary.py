@@ -9,7 +9,7 @@ from components.spec.schema import TuneSpec
 from components.spec.space import Range, parse_space
 from flows.search.cost import best_so_far, wall_seconds, work_seconds
 from flows.search.importance import common_percent, importance
-from flows.search.results import Trial, winner
+from flows.search.results import Trial, schedule, winner
 
 _SECONDS_OF_AN_HOUR = 3600.0
 
@@ -25,10 +25,11 @@ def summarize(tune: TuneSpec, metric: str, mode: str, rows: Sequence[Trial], gpu
 
     Returns:
         `metric`, `mode`, `algorithm`; `space`, `{key: {kind, ticks}}`, its ticks as (place, value); `trials`; `winner`, its name or None;
-        `importance`, `{key: share}`, by the values until `importance_percent` of the training; `best_so_far`, a list of {seconds, wall_seconds,
-        value, trial}; and the cost: `seconds` of all trials together, `wall_seconds` by the clock while a trial ran, `gpus`, `gpu_hours`, and
-        `wasted_seconds` = `failed_seconds` of trials that failed + `repeated_seconds` of steps that others had to make again. What was stopped
-        early is not waste but the price of not training it to its end.
+        `schedule`, the values that the winner's weights were trained with, a list of {step, values} from which they held; `importance`,
+        `{key: share}`, by the values until `importance_percent` of the training; `best_so_far`, a list of {seconds, wall_seconds, value,
+        trial}; and the cost: `seconds` of all trials together, `wall_seconds` by the clock while a trial ran, `gpus`, `gpu_hours`, and
+        `wasted_seconds` = `failed_seconds` of trials that failed + `repeated_seconds` of steps that others had to make again. What was
+        stopped early is not waste but the price of not training it to its end.
 
         A trial holds `name`, `status`, `reason`, `values`, `positions` (each value's place in [0, 1] of its range), `curve`, a list of
         (step, percent, value, seconds of the trial), `best`, `seconds`, `repeated_seconds`, `history` and `takeovers` (results.py).
@@ -44,6 +45,7 @@ def summarize(tune: TuneSpec, metric: str, mode: str, rows: Sequence[Trial], gpu
         "space": {key: {"kind": span.kind, "ticks": _ticks(span)} for key, span in space.items()},
         "trials": [_plain(row, space, mode) for row in rows],
         "winner": None if best is None else best.name,
+        "schedule": [] if best is None else _steps(schedule(rows, best.name)),
         "importance": {} if tune.algorithm == "list" else importance(rows, space, mode, tune.seed),  # a list is no sample of a space
         "importance_percent": common_percent(rows),
         "best_so_far": [better._asdict() for better in best_so_far(rows, mode)],
@@ -85,6 +87,10 @@ def _plain(row: Trial, space: dict[str, Range], mode: str) -> dict[str, Any]:
         "best": row.best(mode),
         "seconds": row.seconds,
         "repeated_seconds": row.repeated_seconds,
-        "history": [{"step": step, "values": values} for step, values in row.history],
+        "history": _steps(row.history),
         "takeovers": [{"step": step, "from": name} for step, name in row.takeovers],
     }
+
+
+def _steps(history: Sequence[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [{"step": step, "values": values} for step, values in history]

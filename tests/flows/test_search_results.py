@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from flows.search.cost import best_so_far, wall_seconds, work_seconds
-from flows.search.results import trials, winner
+from flows.search.results import Trial, schedule, trials, winner
 from flows.search.tables import write_curves, write_trials
 
 
@@ -96,12 +96,23 @@ def test_a_population_changes_its_values_and_takes_over_weights():
         result("b", 5.0, 20, 0.6, 0.3),
         event("end", "b", 5.0, 0.3),
     ]
-    _, b = trials(events)
+    a, b = trials(events)
     assert b.values == {"optimizer.lr": 0.3}
     assert b.history == [(0, {"optimizer.lr": 0.2}), (10, {"optimizer.lr": 0.3})] and b.takeovers == [(10, "a")]
     assert [(p.step, p.value) for p in b.curve] == [(10, 0.5), (15, 0.7), (20, 0.6)]  # its own step 15 was given up
     assert b.best("min") == 0.6  # 0.5 was of weights that it no longer has
     assert b.seconds == 4.0 and b.repeated_seconds == 0.0
+    assert schedule([a, b], "b") == [(0, {"optimizer.lr": 0.1}), (10, {"optimizer.lr": 0.3})]  # to step 10 they were the weights of a
+    assert schedule([a, b], "a") == [(0, {"optimizer.lr": 0.1})]
+
+
+def test_weights_that_wandered_keep_the_values_of_each_part():
+    rows = [Trial(name, {}) for name in "abc"]
+    rows[0].history, rows[0].takeovers = [(0, {"x": 1}), (20, {"x": 2}), (30, {"x": 3})], [(20, "b"), (30, "b")]
+    rows[1].history, rows[1].takeovers = [(0, {"x": 4}), (10, {"x": 5}), (30, {"x": 6})], [(10, "c"), (30, "a")]
+    rows[2].history = [(0, {"x": 7}), (5, {"x": 8}), (10, {"x": 9})]
+    assert schedule(rows, "a") == [(0, {"x": 7}), (5, {"x": 8}), (10, {"x": 5}), (30, {"x": 3})]  # of b at 30: from c until 10, its own until 30
+    assert schedule(rows, "c") == [(0, {"x": 7}), (5, {"x": 8}), (10, {"x": 9})]
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])

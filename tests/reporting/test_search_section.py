@@ -124,6 +124,10 @@ def test_each_way_to_end_has_a_shape_of_its_own(tmp_path: Path) -> None:
     curves = section.context["charts"][1]
     assert {"failed", "end unknown", "took over another's weights"} <= set(texts(curves)) and "stopped early" not in texts(curves)
     assert any(row[0].startswith("t1 (from t0 at step 10)") for row in section.context["tables"][0]["rows"])
+    assert not any(table["title"].startswith("How the chosen") for table in section.context["tables"])  # t0 never changed
+    summary = {**summary, "winner": "t1", "schedule": [{"step": 0, "values": {"optimizer.lr": 0.1}}, {"step": 10, "values": {"optimizer.lr": 0.01}}]}
+    section = search(run_of(tmp_path, summary))
+    assert section is not None and section.context["tables"][0]["rows"] == [[0, "0.1"], [10, "0.01"]]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def search(run: Run) -> Section | None:
         return None
     ranked = _ranked(found)
     charts = [parallel(found, ranked), learning_curves(found, ranked), *_importance(found), *_best(found)] if ranked[0]["best"] is not None else []
-    tables = [_trials(found, ranked), *_failures(found), _cost(found)]
+    tables = [*_schedule(found), _trials(found, ranked), *_failures(found), _cost(found)]
     return Section("search", "Search", {"intro": _intro(found, ranked), "charts": charts, "tables": tables})
 
 
@@ -113,6 +113,12 @@ def _trained(trial: Plain) -> str:
 def _unbroken(text: str) -> str:
     """Keep the words of a narrow column together."""
     return text.replace(" ", "\u00a0")
+
+
+def _schedule(found: Plain) -> list[Plain]:
+    """With which values the chosen weights were trained, where these changed on the way."""
+    rows = [[entry["step"], *(value_text(entry["values"].get(key)) for key in found["space"])] for entry in found["schedule"]]
+    return [{"title": "How the chosen weights were trained", "columns": ["from step", *found["space"]], "rows": rows}] if len(rows) > 1 else []
 
 
 def _failures(found: Plain) -> list[Plain]:
