@@ -6,7 +6,7 @@ Apart, because Ray takes over what it lives in: signal handlers, and the whole p
     ray/            Tune's state: the same order, given again, goes on with it
     search.jsonl    one line an event of a trial, `{"kind", "trial", "values", "at", ...}` (flows/search/results.py)
     spent.json      seconds and GPU-seconds so far, over all attempts
-    refused.json    a trial's configuration was refused
+    failures/       why trials failed, a file a trial
     failed.json     why the search itself failed
 """
 
@@ -31,6 +31,7 @@ from flows.project import python_command
 
 JOURNAL = "search.jsonl"
 STATE = "ray"
+FAILURES = "failures"
 _POLL_SECONDS = 0.2
 _END_SECONDS = 30.0
 
@@ -73,8 +74,7 @@ def search(directory: Path, asked: Asked, on_event: Callable[[dict[str, Any]], N
         RunError: Ray Tune failed.
     """
     failed, journal = directory / "failed.json", directory / JOURNAL
-    for left in (failed, directory / "refused.json"):
-        left.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
     write_json(directory / "order.json", _order(directory, asked))
     with open(directory / "search.log", "ab") as output:
         command_line = python_command("flows.adapters.tune_group", str(directory / "order.json"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from components.files import read_object
 from components.spec.schema import BudgetSpec
+from flows.adapters.tune import FAILURES
 from flows.exclusive import replace_json
 
 SPENT = "spent.json"
@@ -40,7 +41,7 @@ def budget(directory: Path, limits: BudgetSpec, gpus_per_trial: float) -> Any:
 
         def stop_all(self) -> bool:
             spent = self._spent()
-            refused = not self._results and (directory / "refused.json").exists()
+            refused = not self._results and refusal(directory) is not None
             return refused or _over(spent["seconds"], limits.hours) or _over(spent["gpu_seconds"], limits.gpu_hours)
 
         def _spent(self) -> dict[str, float]:
@@ -54,6 +55,12 @@ def budget(directory: Path, limits: BudgetSpec, gpus_per_trial: float) -> Any:
             return {"_before": {}, "_began": None, "_gpu_seconds": 0.0, "_results": self._results}
 
     return Budget()
+
+
+def refusal(directory: Path) -> dict[str, Any] | None:
+    """Return what a trial said of a configuration that it refused; None where none did."""
+    told = (read_object(path) for path in sorted((directory / FAILURES).glob("*.json")))
+    return next((record for record in told if record.get("kind") == "UserError"), None)
 
 
 def _over(seconds: float, hours: float | None) -> bool:

@@ -12,15 +12,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
-from components.files import read_json, write_json
+from components.files import read_json, read_object, write_json
 from components.spec.parse import parse
 from components.spec.schema import ClusterSpec, TuneSpec
-from components.training.journal import Journal
-from flows.adapters.ray import OBJECT_STORE_BYTES, failure
-from flows.adapters.tune import JOURNAL, STATE
+from components.training.journal import Journal, read
+from flows.adapters.ray import OBJECT_STORE_BYTES, as_error, failure
+from flows.adapters.tune import FAILURES, JOURNAL, STATE
 from flows.adapters.tune_algorithms import param_space, scheduler, searcher
-from flows.adapters.tune_budget import budget
+from flows.adapters.tune_budget import budget, refusal
 from flows.adapters.tune_trial import TRIAL_ENVIRONMENT, VALUE, trial
 from flows.search.preflight import trials_at_once
 from flows.search.values import plain
@@ -91,7 +90,7 @@ def _fit(order: dict[str, Any], directory: Path) -> None:
                 stop=budget(directory, wanted.budget, wanted.workers * cluster.gpus_per_worker),
                 failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=_KEPT_TOLD),
-                callbacks=[_journal(directory / JOURNAL)],
+                callbacks=[_journal(directory)],
             ),
         )
     tuner.fit()
@@ -112,31 +111,32 @@ def _connect(cluster: ClusterSpec) -> None:
 
 def _require_a_result(directory: Path) -> None:
     """A configuration that is refused at once would be refused in every trial: that is the user's to mend, and no failed trial."""
-    refused = directory / "refused.json"
-    if refused.exists() and '"kind": "result"' not in (directory / JOURNAL).read_text(encoding="utf-8"):
-        told = read_json(refused)
-        raise UserError(told["what"], received=told["received"], expected=told["expected"], mend=told["mend"] or "")
+    told = refusal(directory)
+    if told is not None and not any(record["kind"] == "result" for record in read(directory / JOURNAL)):
+        raise as_error(told)
 
 
-def _journal(path: Path) -> Any:
+def _journal(directory: Path) -> Any:
     """Make the callback that writes down what becomes of each trial, for the terminal and the report."""
     from ray import tune
 
     class Write(tune.Callback):  # type: ignore[misc]
         def setup(self, **_: Any) -> None:
-            self._journal = Journal(path)
+            self._journal = Journal(directory / JOURNAL)
 
         def _write(self, kind: str, trial: Any, **fields: Any) -> None:
-            self._journal.write(kind, trial=trial.trial_id, values=plain(trial.config["values"]), at=time.time(), **fields)
+            values = fields.pop("values", None) or plain(trial.config["values"])
+            self._journal.write(kind, trial=trial.trial_id, values=values, at=time.time(), **fields)
 
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
             self._write("begin", trial)
 
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
             if result["donor"] is not None:
-                self._write("exploit", trial, step=result["donor"]["step"], **{"from": result["donor"]["trial"]})
+                self._write("exploit", trial, values=result["values"], step=result["donor"]["step"], **{"from": result["donor"]["trial"]})
             if not result["finished"]:  # which repeats the last one
-                shown = {name: result[name] for name in ("step", "percent", "value", "overrides", "training")}
+                # Its own values: a scheduler that changes them has done so before this is called.
+                shown = {name: result[name] for name in ("step", "percent", "value", "values", "overrides", "training")}
                 self._write("result", trial, **shown)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -144,16 +144,15 @@ def _journal(path: Path) -> Any:
             self._write("end", trial, **({"complete": True} if finished else {}))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            self._write("error", trial, reason=_reason(trial))
+            self._write("error", trial, reason=_reason(directory, trial.trial_id))
 
     return Write()
 
 
-def _reason(trial: Any) -> str:
-    """The last line of what ended a trial; of a process that was killed, that it is gone."""
-    error = trial.get_pickled_error() or trial.get_error()
-    lines = str(getattr(error, "cause", error) or "").strip().splitlines()
-    return lines[-1].strip() if lines else "the trial's process ended"
+def _reason(directory: Path, trial: str) -> str:
+    """What ended a trial, in its own words; a process that was killed has none. Tune itself knows only after its callbacks."""
+    told = read_object(directory / FAILURES / f"{trial}.json")
+    return " ".join(told["error"].split()) if told else "the trial's process ended"
 
 
 if __name__ == "__main__":

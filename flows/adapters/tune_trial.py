@@ -9,9 +9,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
 from components.files import read_json, write_json
 from flows.adapters.ray import failure
+from flows.adapters.tune import FAILURES
 from flows.search import population
 from flows.search.trial import Measured, carry_out
 from flows.search.values import overrides_of, plain, without_search
@@ -22,6 +22,7 @@ TRIAL_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a stopped training saves before its actor is used again
 }
+_KEPT_GRACES = 3.0  # of checkpoints that may be handed on: who takes one over may have had to wait for a place
 _TOLD = "told.json"  # in a Tune checkpoint: how far the trial has reported, and what a trial that takes it over goes on from
 
 
@@ -31,14 +32,17 @@ def trial(config: dict[str, Any]) -> None:
 
     order, values, own = config["order"], plain(config["values"]), tune.get_context().get_trial_id()
     os.chdir(order["root"])
+    failed = Path(order["directory"]) / FAILURES / f"{own}.json"
+    failed.unlink(missing_ok=True)
     told = _told(tune.get_checkpoint())
-    donor = told if told and told["trial"] != own else None
+    donor = _still_there(told) if told and told["trial"] != own else None
     overrides = told["overrides"] if told and donor is None and told["values"] == values else _overrides(order, values, donor)
     exploits = order["tune"]["algorithm"] == "pbt"
 
     def report(measured: Measured) -> None:
         nonlocal donor
-        checkpoint = population.keep(measured.directory, Path(order["population"]) / own) if exploits else None
+        kept_steps = _KEPT_GRACES * order["tune"]["grace"] * measured.step / measured.percent * 100.0
+        checkpoint = population.keep(measured.directory, Path(order["population"]) / own, kept_steps) if exploits else None
         step = measured.step if checkpoint is None else population.step_of(checkpoint)
         note = {"trial": own, "step": step, "values": values, "overrides": overrides, "checkpoint": None if checkpoint is None else str(checkpoint)}
         with tempfile.TemporaryDirectory() as scratch:
@@ -49,6 +53,7 @@ def trial(config: dict[str, Any]) -> None:
                 "percent": measured.percent,
                 GRACES: measured.percent / 100.0 / order["tune"]["grace"],
                 "finished": measured.finished,
+                "values": values,
                 "overrides": overrides,
                 "training": measured.directory.name.removesuffix(".partial"),
                 "donor": None if donor is None else {"trial": donor["trial"], "step": donor["step"]},
@@ -58,9 +63,9 @@ def trial(config: dict[str, Any]) -> None:
 
     try:
         composed = [*without_search(order["overrides"]), *overrides, *_where(order)]
-        carry_out(composed, order["command"], order["run_id"], report, told.get("step", 0), order["stages"])
-    except UserError as error:
-        write_json(Path(order["directory"]) / "refused.json", failure(error, traceback.format_exc()))
+        carry_out(composed, order["command"], order["run_id"], report, (donor or told).get("step", 0), order["stages"])
+    except Exception as error:
+        write_json(failed, failure(error, traceback.format_exc()))
         raise
 
 
@@ -70,6 +75,12 @@ def _overrides(order: dict[str, Any], values: dict[str, Any], donor: dict[str, A
         return overrides_of(values)
     permit = "optimizer,batch_size" if "trainer.batch_size" in values else "optimizer"
     return [*overrides_of(values), f"resume.checkpoint='{donor['checkpoint']}'", f"resume.permit=[{permit}]"]
+
+
+def _still_there(told: dict[str, Any]) -> dict[str, Any]:
+    """What to take over: where the donor has let go of the checkpoint meanwhile, the oldest that it still has."""
+    checkpoint = population.nearest(Path(told["checkpoint"]))
+    return {**told, "checkpoint": str(checkpoint), "step": population.step_of(checkpoint)}
 
 
 def _where(order: dict[str, Any]) -> list[str]:

@@ -104,7 +104,7 @@ def _draw(run: PipelineRun, directory: Path, found: dict[str, Any]) -> None:
 
 def _tidy(directory: Path, population: Path, overrides: list[str]) -> None:
     """Let go of Tune's state, and of all checkpoints that were handed on but the one that the best trial goes on from."""
-    for path in (directory / tune.STATE, directory / "search.log", directory / "order.json", directory / "spent.json"):
+    for path in (directory / tune.STATE, directory / tune.FAILURES, directory / "search.log", directory / "order.json", directory / "spent.json"):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for checkpoint in population.glob("*/*"):
         if not any(str(checkpoint) in override for override in overrides):
