@@ -27,13 +27,20 @@ _TOLD = 3  # changes in one line
 _ENTRY_MODULES = {
     "data": ("components.data.stage",),
     "check": ("components.data.checks",),
-    "tune": ("components.training.fit", "components.spec.space"),
+    "tune": ("components.training.fit",),
     "train": ("components.training.fit",),
     "evaluate": ("components.training.evaluation",),
     "report": ("components.reporting.page",),
 }
 # Modules that a stage reaches by import but that cannot change its result.
-_IRRELEVANT = ("components.errors", "components.files", "components.spec.schema", "components.spec.parse", "components.spec.targets")
+_IRRELEVANT = (
+    "components.errors",
+    "components.files",
+    "components.spec.schema",
+    "components.spec.parse",
+    "components.spec.space",
+    "components.spec.targets",
+)
 
 
 @dataclass(frozen=True)

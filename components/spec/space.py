@@ -144,7 +144,8 @@ def check_tune(tune: TuneSpec) -> None:
 
 def _range(value: dict[str, Any], path: str) -> Range:
     if len(value) > 1:
-        raise UserError(f"{path} is several ranges at once", received=value, expected=f"one, {_EXPECTED}")
+        mend = f"{path}=null first takes out the one that a file under conf/tune names"
+        raise UserError(f"{path} is several ranges at once", received=value, expected=f"one, {_EXPECTED}", mend=mend)
     ((kind, given),) = value.items()
     if kind not in KINDS:
         raise UserError(f"{path} has an unknown kind of range '{kind}'{nearest(str(kind), KINDS)}", expected=f"one of: {', '.join(KINDS)}")

@@ -71,8 +71,9 @@ def _population_based(wanted: TuneSpec) -> Any:
         return config
 
     mutations = {"values": {key: list(span.values) if span.kind == "choice" else _drawn(span, wanted.seed) for key, span in space.items()}}
+    # In step: who exploits whom must not depend on who happened to be faster.
     return PopulationBasedTraining(
-        time_attr=GRACES, perturbation_interval=1.0, hyperparam_mutations=mutations, custom_explore_fn=into_range, require_attrs=False
+        time_attr=GRACES, perturbation_interval=1.0, hyperparam_mutations=mutations, custom_explore_fn=into_range, require_attrs=False, synch=True
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import sys
 import threading
@@ -11,6 +12,8 @@ import time
 import traceback
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from components.files import read_json, read_object, write_json
 from components.spec.parse import parse
@@ -62,6 +65,8 @@ def _fit(order: dict[str, Any], directory: Path) -> None:
 
     cluster = parse(ClusterSpec, order["cluster"], "cluster")
     wanted = parse(TuneSpec, order["tune"], "tune")
+    random.seed(wanted.seed)  # which population-based training draws from
+    np.random.seed(wanted.seed)
     _connect(cluster)
     order["address"] = ray.get_runtime_context().gcs_address
     at_once = trials_at_once(cluster, wanted, ray.cluster_resources())
@@ -123,6 +128,7 @@ def _journal(directory: Path) -> Any:
     class Write(tune.Callback):  # type: ignore[misc]
         def setup(self, **_: Any) -> None:
             self._journal = Journal(directory / JOURNAL)
+            self._complete: set[str] = set()
 
         def _write(self, kind: str, trial: Any, **fields: Any) -> None:
             values = fields.pop("values", None) or plain(trial.config["values"])
@@ -134,14 +140,15 @@ def _journal(directory: Path) -> Any:
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
             if result["donor"] is not None:
                 self._write("exploit", trial, values=result["values"], step=result["donor"]["step"], **{"from": result["donor"]["trial"]})
-            if not result["finished"]:  # which repeats the last one
+            if result["complete"]:
+                self._complete.add(trial.trial_id)
+            if not result["repeats"]:
                 # Its own values: a scheduler that changes them has done so before this is called.
                 shown = {name: result[name] for name in ("step", "percent", "value", "values", "overrides", "training")}
                 self._write("result", trial, **shown)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            finished = bool((trial.last_result or {}).get("finished"))
-            self._write("end", trial, **({"complete": True} if finished else {}))
+            self._write("end", trial, **({"complete": True} if trial.trial_id in self._complete else {}))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
             self._write("error", trial, reason=_reason(directory, trial.trial_id))

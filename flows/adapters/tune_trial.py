@@ -39,8 +39,10 @@ def trial(config: dict[str, Any]) -> None:
     overrides = told["overrides"] if told and donor is None and told["values"] == values else _overrides(order, values, donor)
     exploits = order["tune"]["algorithm"] == "pbt"
 
+    last_step = -1
+
     def report(measured: Measured) -> None:
-        nonlocal donor
+        nonlocal donor, last_step
         kept_steps = _KEPT_GRACES * order["tune"]["grace"] * measured.step / measured.percent * 100.0
         checkpoint = population.keep(measured.directory, Path(order["population"]) / own, kept_steps) if exploits else None
         step = measured.step if checkpoint is None else population.step_of(checkpoint)
@@ -52,13 +54,15 @@ def trial(config: dict[str, Any]) -> None:
                 "step": measured.step,
                 "percent": measured.percent,
                 GRACES: measured.percent / 100.0 / order["tune"]["grace"],
-                "finished": measured.finished,
+                "done": measured.finished,  # Tune's word, which it also gives those that it stops; no scheduler is asked any more
+                "complete": measured.finished,
+                "repeats": measured.step == last_step,  # its patience was at an end before its planned steps were
                 "values": values,
                 "overrides": overrides,
                 "training": measured.directory.name.removesuffix(".partial"),
                 "donor": None if donor is None else {"trial": donor["trial"], "step": donor["step"]},
             }
-            donor = None
+            donor, last_step = None, measured.step
             tune.report(figures, checkpoint=tune.Checkpoint.from_directory(scratch))
 
     try:

@@ -21,6 +21,7 @@ from flows.run import PipelineRun
 from flows.upstream import NEEDED
 from flows.workers import start_workers
 
+_WHOLE = 100.0 - 1e-6
 _POLL_SECONDS = 0.1
 _LEAVE_SECONDS = 120.0  # for the step that is being made, its checkpoint, and the end of a worker group
 
@@ -78,10 +79,10 @@ def carry_out(
     last: Measured | None = None
     try:
         for measured in _validations(training, journals, metric):
-            if measured.step > since_step:
+            last = measured
+            if since_step < measured.step and measured.percent < _WHOLE:  # the last one is told once the training has ended
                 since_step = measured.step
                 report(measured)
-                last = measured
     except BaseException:
         told.notice = Notice.STOP
         training.join(_LEAVE_SECONDS)

@@ -1,0 +1,191 @@
+"""Searches by Ray Tune, for real: what fails, what is killed, what is reused, what a budget and a cap do."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from components.training.journal import read
+
+SHORT = ("trainer.duration=4ep", "tracking=disabled", "cluster=inline")
+NO_NUMBER = 1.0e30  # a learning rate after whose first step nothing is finite
+
+
+@pytest.fixture(scope="module")
+def workspace(make_workspace):
+    return make_workspace()
+
+
+def listed(*rates):
+    return ("tune=list", "tune.configurations=[" + ",".join(f"{{optimizer.lr: {rate}}}" for rate in rates) + "]")
+
+
+def journal_of(directory):
+    return read(Path(directory) / "search.jsonl")
+
+
+def trials_of(directory):
+    return json.loads((Path(directory) / "trials.json").read_text())["trials"]
+
+
+def wait_for(condition, seconds=200):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def partial_journal(workspace):
+    """The events of the search that runs now."""
+    found = list((workspace.root / "store" / "stages" / "tune").glob("*.partial/search.jsonl"))
+    return read(found[0]) if found else []
+
+
+@pytest.fixture(scope="module")
+def searched(workspace):
+    """A pipeline that searches first; one configuration diverges, the process of another is killed while it trains."""
+    process = workspace.start("run", *listed(0.003, 0.01, NO_NUMBER, 0.02), "tune.at_once=1", *SHORT, "--json")
+    victim = wait_for(lambda: [e for e in partial_journal(workspace) if e["kind"] == "result" and e["values"]["optimizer.lr"] == 0.01])[0]["trial"]
+    (actor,) = [p for p in workspace.processes() if any("ImplicitFunc" in part for part in p.cmdline())]
+    actor.kill()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return json.loads(output.splitlines()[-1]), victim
+
+
+def test_a_trial_that_fails_or_is_killed_is_told_with_its_reason_and_the_others_go_on(searched):
+    result, victim = searched
+    rows = {row["values"]["optimizer.lr"]: row for row in trials_of(result["stages"]["tune"]["directory"])}
+    assert {rate: row["status"] for rate, row in rows.items()} == {0.003: "finished", 0.01: "failed", NO_NUMBER: "failed", 0.02: "finished"}
+    assert rows[0.01]["name"] == victim and rows[0.01]["reason"] == "the trial's process ended"
+    assert "gradient" in rows[NO_NUMBER]["reason"] or "finite" in rows[NO_NUMBER]["reason"]
+
+
+def test_the_best_is_trained_once_and_evaluated(workspace, searched):
+    result, _ = searched
+    directory = Path(result["stages"]["tune"]["directory"])
+    rows = [row for row in trials_of(directory) if row["status"] == "finished"]
+    best = min(rows, key=lambda row: row["best"])  # validation/loss, which LeNet-5 is watched by
+    assert result["stages"]["train"]["status"] == "reused"  # it was a trial
+    asked = (*SHORT, f"optimizer.lr={best['values']['optimizer.lr']}")
+    by_hand = workspace.result("run", *asked)
+    assert by_hand["checkpoint"] == result["checkpoint"] and by_hand["metrics"] == result["metrics"]
+    (workspace.root / "conf" / "experiment" / "found.yaml").write_text((directory / "best.yaml").read_text())
+    named = workspace.result("run", "experiment=found", "tracking=disabled", "cluster=inline")
+    assert named["checkpoint"] == result["checkpoint"]
+
+
+def test_the_whole_is_reused(workspace, searched):
+    result, _ = searched
+    again = workspace.result("run", *listed(0.003, 0.01, NO_NUMBER, 0.02), "tune.at_once=2", *SHORT)  # who carries it out is no part of it
+    assert {stage["status"] for stage in again["stages"].values()} == {"reused"} and again["metrics"] == result["metrics"]
+    plan = workspace.result("plan", *listed(0.003, 0.01, NO_NUMBER, 0.02), *SHORT)
+    assert [(row["stage"], row["action"]) for row in plan["stages"]][2:4] == [("tune", "reuse"), ("train", "reuse")]
+
+
+def test_the_report_and_the_tables_hold_every_trial(searched):
+    result, _ = searched
+    page = Path(result["report"]).read_text()
+    assert 'id="search"' in page and "the trial&#39;s process ended" in page.replace("&#x27;", "&#39;")
+    directory = Path(result["stages"]["tune"]["directory"])
+    rows = list(csv.DictReader((directory / "trials.csv").open()))
+    assert [float(row["optimizer.lr"]) for row in rows] == [0.003, 0.01, NO_NUMBER, 0.02]
+    points = list(csv.DictReader((directory / "curves.csv").open()))
+    assert sum(row["trial"] == rows[0]["trial"] for row in points) == 4  # a validation an epoch
+
+
+def test_nothing_of_tune_is_left(workspace, searched):
+    result, _ = searched
+    wait_for(lambda: not workspace.processes(), 30)
+    names = {path.name for path in Path(result["stages"]["tune"]["directory"]).iterdir()}
+    assert names == {"trials.json", "trials.csv", "curves.csv", "best.yaml", "search.html", "search.jsonl", "manifest.json", "ledger.json"}
+
+
+def test_a_search_that_was_killed_goes_on(workspace, searched):
+    """The driver is killed in the middle of the second trial: the first is not tried again, the second goes on from its checkpoint."""
+    asked = ("tune", "tune=random", "tune.budget.trials=3", "tune.at_once=1", "tune.warm_start=false", *SHORT, "trainer.duration=6ep")
+    process = workspace.start(*asked)
+    wait_for(lambda: sum(event["kind"] == "end" for event in partial_journal(workspace)) == 1 and partial_journal(workspace)[-1]["kind"] == "result")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = partial_journal(workspace)
+    found = workspace.result(*asked)
+    after = journal_of(found["directory"])
+    (first,) = {event["trial"] for event in before if event["kind"] == "end"}
+    assert [event for event in after if event["trial"] == first] == [event for event in before if event["trial"] == first]
+    rows = trials_of(found["directory"])
+    assert [row["status"] for row in rows] == ["finished"] * 3
+    for row in rows:
+        assert [point[0] for point in row["curve"]] == [20, 40, 60, 80, 100, 120]
+    train = workspace.root / "store" / "stages" / "train"
+    for event in {event["trial"]: event for event in after if event["kind"] == "result"}.values():
+        steps = [record["step"] for record in read(train / event["training"] / "metrics.jsonl") if record["kind"] == "epoch"]
+        assert steps == [20, 40, 60, 80, 100, 120]  # each epoch once, in one training
+
+
+def test_what_is_known_from_before_is_begun_with(workspace, searched):
+    """The same space and data: the best of the finished search is the first that the next one tries, and its training is reused."""
+    asked = ("tune", "tune=random", "tune.budget.trials=1", *SHORT, "trainer.duration=6ep")
+    found = workspace.result(*asked)
+    known = [json.loads(path.read_text()) for path in (workspace.root / "store" / "stages" / "tune").glob("*/trials.json")]
+    (earlier,) = [k for k in known if k["algorithm"] == "random" and len(k["trials"]) == 3]
+    best = min(earlier["trials"], key=lambda row: row["best"])
+    assert found["values"] == best["values"] and found["value"] == best["best"]
+
+
+def test_a_budget_of_time_ends_the_search_with_the_best_until_then_and_a_cap_removes_the_others(workspace, searched):
+    asked = ("tune", "tune=random", "tune.budget.trials=50", "tune.seed=3", "tune.at_once=1", *SHORT)
+    found = workspace.result(*asked, "tune.budget.hours=0.004", "tune.disk_gib=0.0001")
+    rows = trials_of(found["directory"])
+    assert 1 <= len(rows) < 50
+    trainings = {e["trial"]: e["training"] for e in journal_of(found["directory"]) if e["kind"] == "result"}
+    train = workspace.root / "store" / "stages" / "train"
+    there = {row["name"] for row in rows for suffix in ("", ".partial") if (train / f"{trainings[row['name']]}{suffix}").is_dir()}
+    (best,) = [row["name"] for row in rows if row["values"] == found["values"]]
+    assert best in there
+    ended = [row["name"] for row in rows if row["name"] != best]
+    assert len(there) <= 2 if ended else True  # the best, and the one that the budget's end cut off
+
+
+def test_the_weights_are_taken_over(workspace, searched):
+    """Population-based training: the worse of two goes on from the checkpoint of the better one, with other values."""
+    asked = ("tune", "tune=pbt", "tune.budget.trials=3", "tune.grace=0.5", "tune.warm_start=false", *SHORT, "trainer.duration=6ep", "seed=5")
+    found = workspace.result(*asked)
+    events = journal_of(found["directory"])
+    exploit = next(event for event in events if event["kind"] == "exploit")
+    after = [
+        e
+        for e in events
+        if e["kind"] == "result" and e["trial"] == exploit["trial"] and e["values"] == exploit["values"] and e["step"] > exploit["step"]
+    ]
+    training = workspace.root / "store" / "stages" / "train" / after[0]["training"]
+    (training,) = [path for path in (training, training.with_name(f"{training.name}.partial")) if path.is_dir()]
+    begun = min(record["step"] for record in read(training / "metrics.jsonl") if record["kind"] == "step")
+    assert begun > exploit["step"]  # its own steps before that are not its training's any more
+    own = [e["value"] for e in events if e["kind"] == "result" and e["trial"] == exploit["trial"] and e["step"] <= exploit["step"]]
+    donor = [e["value"] for e in events if e["kind"] == "result" and e["trial"] == exploit["from"] and e["step"] <= exploit["step"]]
+    assert abs(after[0]["value"] - donor[-1]) < abs(after[0]["value"] - own[-1])
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("tune=random", "tune.workers=64"), "the cluster cannot hold a single trial"),
+        (("tune=random", "tune.space.optimizer.rate={uniform: [0, 1]}"), "optimizer.rate"),
+        (("tune=random", "tune.space.optimizer.lr.log_uniform=[0.1, 0.1]"), "tune.space.optimizer.lr is an empty range"),
+        (("tune=random", "tune.space.check.min_rows={integer: [1, 3]}"), "varies what does not change the training: check.min_rows"),
+        (("tune=pbt", "tune.space.model.dropout={uniform: [0.0, 0.5]}"), "model.dropout"),
+        (("tune=random", "trainer.monitor.metric=validation/accurracy"), "trainer.monitor.metric is not reported"),
+        ((), "there is no search to make"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(workspace, asked, told):
+    done = workspace.run("tune", *asked, *SHORT)
+    assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr, done.stderr
