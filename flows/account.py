@@ -125,4 +125,5 @@ class Account:
         run = self._run
         decisions = {name: {k: v for k, v in asdict(r).items() if k != "directory"} for name, r in {**run.results, **running}.items()}
         run.store.write(run.directory / "decisions.json", {"command": run.command, "started": run.started, "stages": decisions})
-        run.store.write(run.store.root / "last" / "run.json", {"run_id": run.run_id})
+        if run.part_of is None:
+            run.store.write(run.store.root / "last" / "run.json", {"run_id": run.run_id})

@@ -48,6 +48,11 @@ class Run:
         return str(self.record.get("started", ""))
 
     @property
+    def part_of(self) -> str | None:
+        """The id of the run that this one was a trial of."""
+        return self.record.get("part_of")
+
+    @property
     def pinned(self) -> bool:
         return (self.directory / PINNED).is_file()
 

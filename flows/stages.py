@@ -34,12 +34,8 @@ _ENTRY_MODULES = {
 }
 # Modules that a stage reaches by import but that cannot change its result.
 _IRRELEVANT = (
-    "components.errors",
-    "components.files",
-    "components.spec.schema",
-    "components.spec.parse",
-    "components.spec.space",
-    "components.spec.targets",
+    *("components.errors", "components.files"),
+    *("components.spec.schema", "components.spec.parse", "components.spec.space", "components.spec.targets"),
 )
 
 

@@ -58,7 +58,7 @@ def collect_garbage(root: Path, store: Store, keep: int, *, remove: bool, announ
 
 def survey(store: Store, kept: Kept, living: Living) -> list[Item]:
     """Return what a store could be without. Leases come first: their dead holders' processes are ended before their stages go."""
-    return [*_leases(store, living), *_stages(store, kept, living), *_asides(store), *_mailboxes(store), *_temporaries(store)]
+    return [*_leases(store, living), *_stages(store, kept, living), *_asides(store), *_mailboxes(store), *_populations(store), *_temporaries(store)]
 
 
 def _stages(store: Store, kept: Kept, living: Living) -> Iterator[Item]:
@@ -82,6 +82,13 @@ def _mailboxes(store: Store) -> Iterator[Item]:
     for path in sorted((store.root / "mailboxes").glob("[!.]*")):
         if is_dead(path / "driver.json"):
             yield Item("mailbox", path, tree_bytes(path), "its driver is dead")
+
+
+def _populations(store: Store) -> Iterator[Item]:
+    """Checkpoints that a search's trials handed on (flows/search/population.py)."""
+    for path in sorted((store.root / "population").glob("*")):
+        if not any((store.root / "stages" / "tune" / f"{path.name}{suffix}").is_dir() for suffix in ("", ".partial")):
+            yield Item("population", path, tree_bytes(path), "the search that they were for is gone")
 
 
 def _leases(store: Store, living: Living) -> Iterator[Item]:

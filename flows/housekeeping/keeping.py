@@ -42,7 +42,7 @@ def keeping(root: Path, store: Store, keep: int, living: Living) -> Kept:
     why: dict[str, str] = {}
     known = {r.run_id for r in runs}
     reasons: list[tuple[str, set[str]]] = [
-        ("running", {r.run_id for r in runs if r.goes_on}),
+        ("running", {r.run_id for r in runs if r.goes_on or r.part_of in {other.run_id for other in runs if other.goes_on}}),
         ("pinned", {r.run_id for r in runs if r.pinned}),
         *((f"champion {name}", {r.run_id for r in runs if is_champion(r, body)}) for name, body in aliases.items()),
         ("the best of its experiment", _best(root, runs)),
@@ -114,9 +114,10 @@ def _newest(store: Store, runs: list[Run], keep: int) -> set[str]:
 
 
 def _begun(runs: list[Run]) -> set[str]:
-    """The newest run of each experiment where it did not come to its end: its half-done training is what the next attempt goes on with."""
-    newest = [own[-1] for own in _by_experiment(runs).values()]
-    return {run.run_id for run in newest if run.status in ("interrupted", "failed")}
+    """The newest run of each experiment where it did not come to its end, with its trials: the next attempt goes on with what is half done."""
+    newest = [own[-1] for own in _by_experiment(run for run in runs if run.part_of is None).values()]
+    begun = {run.run_id for run in newest if run.status in ("interrupted", "failed")}
+    return begun | {run.run_id for run in runs if run.part_of in begun}
 
 
 def _by_experiment(runs: Iterable[Run]) -> dict[str, list[Run]]:

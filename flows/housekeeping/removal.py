@@ -28,7 +28,7 @@ _TRIES = 20
 class Item:
     """One thing to remove."""
 
-    kind: str  # stage | partial | damaged | removed | run | mailbox | lease | temporary
+    kind: str  # stage | partial | damaged | removed | run | mailbox | population | lease | temporary
     path: Path
     bytes: int
     why: str

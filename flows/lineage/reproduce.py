@@ -23,9 +23,10 @@ from flows.lineage.records import Records
 from flows.lineage.trace import differences
 from flows.processes import end_group
 from flows.project import python_command
+from flows.search.values import without_search
 
 _GRACE_SECONDS = 20.0  # for the run in the scratch folder to leave, once it is told to
-_ELSEWHERE = ("store", "tracking", "remote")  # parts of a specification that the rebuilt run has of its own
+_ELSEWHERE = ("store", "tracking", "remote", "tune")  # parts of a specification that the rebuilt run has of its own
 
 
 def reproduce(records: Records, word: str, tolerance: float, announce: Callable[[str], None]) -> dict[str, Any]:
@@ -99,7 +100,8 @@ def _train(project: Path, account: dict[str, Any], store: Path) -> dict[str, Any
     own = ["tracking.mode=disabled", f"store='{store}'"]  # last: they win
     if "remote" in account["spec"]:  # older commits know none
         own.append("remote=null")  # else the checkpoint would be taken from there, and nothing trained
-    command = python_command("flows.guard", *python_command("flows", "run", *account["overrides"], *own, "--json"))
+    asked = [*without_search(account["overrides"]), *account["tuned"]] if account.get("tuned") else account["overrides"]  # what was found, no search
+    command = python_command("flows.guard", *python_command("flows", "run", *asked, *own, "--json"))
     path = os.pathsep.join(filter(None, (str(project), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
         command, cwd=project, env={**os.environ, "PYTHONPATH": path}, start_new_session=True, text=True,

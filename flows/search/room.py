@@ -63,6 +63,6 @@ class Room:
         return [path for path in (train / key, train / f"{key}.partial") if path.is_dir()]
 
     def _needed_by_others(self) -> Kept:
-        others = (run for run in read_runs(self._store) if run.record.get("part_of") != self._run_id and run.run_id != self._run_id)
+        others = (run for run in read_runs(self._store) if run.part_of != self._run_id and run.run_id != self._run_id)
         needed = {stage: f"{run.run_id} needs it too" for run in others for stage in run.needs}
         return Kept({}, {**needed, **champion_stages(self._store, dict(champions(self._store)))})
