@@ -28,6 +28,7 @@ from flows.search.preflight import trials_at_once
 from flows.search.values import plain
 
 _POLL_SECONDS = 0.1
+_TRIES_AFTER_A_KILL = 1  # of a trial whose process was killed, from its last checkpoint
 _KEPT_TOLD = 4  # of Tune's own small checkpoints: who is exploited may be read a little late
 # A trial that only waits for its worker group takes none of the CPUs that those ask for, or they would never all be placed (ray#54305); Tune
 # wants a request that is not empty.
@@ -93,7 +94,7 @@ def _fit(order: dict[str, Any], directory: Path) -> None:
                 storage_path=str(state.parent),
                 verbose=0,
                 stop=budget(directory, wanted.budget, wanted.workers * cluster.gpus_per_worker),
-                failure_config=tune.FailureConfig(max_failures=0),
+                failure_config=tune.FailureConfig(max_failures=_TRIES_AFTER_A_KILL),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=_KEPT_TOLD),
                 callbacks=[_journal(directory)],
             ),
@@ -159,7 +160,7 @@ def _journal(directory: Path) -> Any:
 def _reason(directory: Path, trial: str) -> str:
     """What ended a trial, in its own words; a process that was killed has none. Tune itself knows only after its callbacks."""
     told = read_object(directory / FAILURES / f"{trial}.json")
-    return " ".join(told["error"].split()) if told else "the trial's process ended"
+    return " ".join(told["error"].split()) if told else "its process was killed, twice"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.files import read_json, write_json
-from flows.adapters.ray import failure
+from flows.adapters.ray import as_error, failure
 from flows.adapters.tune import FAILURES
 from flows.search import population
 from flows.search.trial import Measured, carry_out
@@ -33,7 +33,8 @@ def trial(config: dict[str, Any]) -> None:
     order, values, own = config["order"], plain(config["values"]), tune.get_context().get_trial_id()
     os.chdir(order["root"])
     failed = Path(order["directory"]) / FAILURES / f"{own}.json"
-    failed.unlink(missing_ok=True)
+    if failed.exists():  # Tune tries once more, which is for processes that were killed: an exception would come again
+        raise as_error(read_json(failed), "the trial")
     told = _told(tune.get_checkpoint())
     donor = _still_there(told) if told and told["trial"] != own else None
     overrides = told["overrides"] if told and donor is None and told["values"] == values else _overrides(order, values, donor)

@@ -22,12 +22,12 @@ import sys
 import time
 from pathlib import Path
 from flows.open import open_run
-from flows.stages import STAGES
+from flows.stages import order
 from tests.chaos.arena import keep
 with open_run(sys.argv[2:], "chaos") as run:
-    for name in STAGES[:-1]:
+    for name in order(run.spec)[:-1]:
         run.stage(name)
-        while name == "train" and not list(run.directory.glob("wandb/offline-run-*")):
+        while name == "train" and run.results[name].status == "ran" and not list(run.directory.glob("wandb/offline-run-*")):
             time.sleep(0.1)
         keep(Path(), Path(sys.argv[1]) / name)
 """

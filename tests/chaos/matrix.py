@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 # Two epochs of 20 steps, a checkpoint at every fifth step, each step journalled: 40 steps, 8 checkpoints.
 COMMAND = ("run", "trainer.duration=2ep", "trainer.checkpoint_every=5st", "trainer.log_every_steps=1", "tracking=offline")
-INLINE, RAY = "cluster=inline", "cluster=local"
+SETTINGS = {  # who trains, and whether there is a search before: overrides of the command
+    "inline": ("cluster=inline",),
+    "ray": ("cluster=local",),
+    "search": ("cluster=inline", "tune=random", "tune.budget.trials=2", "tune.at_once=1"),
+}
 
 VICTIMS = {
     "driver": r"-m flows run ",
@@ -16,7 +20,7 @@ VICTIMS = {
     "worker": r"^ray::RayTrainWorker",  # another one than the one that comes by, where there are two
     "writer": None,  # the worker that writes: whoever comes by
     "raylet": r"/raylet --",
-    "group": r"-m flows\.adapters\.ray_group ",
+    "group": r"-m flows\.adapters\.(ray|tune)_group ",
 }
 
 
@@ -38,7 +42,7 @@ class Cell:
         stage: that is hit.
         point: in words that sort it: before, during, after (its output is there, its manifest is not), done (before the commit) ...
         victim: a key of VICTIMS.
-        cluster: the override that says who trains.
+        setting: a key of SETTINGS.
         begun: the last stage that is finished when the command starts; "" for none.
     """
 
@@ -46,12 +50,12 @@ class Cell:
     point: str
     victim: str
     step: Step
-    cluster: str
+    setting: str
     begun: str
 
     @property
     def name(self) -> str:
-        return f"{self.stage} {self.point} {self.victim} {'inline' if self.cluster == INLINE else 'ray'}"
+        return f"{self.stage} {self.point} {self.victim} {self.setting}"
 
 
 def _partial(stage: str) -> str:
@@ -99,6 +103,12 @@ _STEPS = {
         "summary": Step("open", _partial("train") + r"/\.tmp-\w+-summary\.json$"),
         "told": Step("open", r"/mailboxes/\w+/job_000\.done$"),
     },
+    "tune": _stage_steps("tune")
+    | {
+        "half": Step("open", _CHECKPOINT + r"/state\.json$", skip=1),  # in a trial
+        "trial": Step("os.rename", _partial("train") + " -> "),  # the first trial is at its end
+        "during": Step("open", _partial("tune") + r"/\.tmp-\w+-trials\.json$"),
+    },
     "evaluate": _stage_steps("evaluate")
     | {
         "during": Step("open", _partial("evaluate") + r"/\.tmp-\w+-metrics\.json$"),
@@ -110,13 +120,13 @@ _STEPS = {
         "during": Step("open", _partial("report") + r"/\.tmp-\w+-report\.html$"),
     },
 }
-_BEGUN = {"fetch": "", "prepare": "", "data": "", "check": "data", "train": "check", "evaluate": "train", "report": "evaluate"}
+_BEGUN = {"fetch": "", "prepare": "", "data": "", "check": "data", "tune": "check", "train": "check", "evaluate": "train", "report": "evaluate"}
 
 
-def _cells(stage: str, points: str, victims: str, cluster: str = INLINE) -> Iterable[Cell]:
+def _cells(stage: str, points: str, victims: str, setting: str = "inline") -> Iterable[Cell]:
     for point in points.split():
         for victim in victims.split():
-            yield Cell(stage, point, victim, _STEPS[stage][point], cluster, _BEGUN[stage])
+            yield Cell(stage, point, victim, _STEPS[stage][point], setting, _BEGUN[stage])
 
 
 CELLS = (
@@ -130,10 +140,12 @@ CELLS = (
     *_cells("train", "before half unnamed unpointed best last deleting summary after done committed entered", "driver"),
     *_cells("evaluate", "before during after done committed entered", "driver"),
     *_cells("report", "before during after done committed entered recorded", "driver"),
-    *_cells("fetch", "during", "driver raylet", RAY),
-    *_cells("train", "half", "driver writer worker raylet group", RAY),
-    *_cells("train", "before after done", "driver worker raylet", RAY),
-    *_cells("train", "unpointed told", "driver writer worker raylet", RAY),
-    *_cells("evaluate", "during", "driver writer worker raylet", RAY),
-    *_cells("evaluate", "before after done", "driver worker raylet", RAY),
+    *_cells("fetch", "during", "driver raylet", "ray"),
+    *_cells("train", "half", "driver writer worker raylet group", "ray"),
+    *_cells("train", "before after done", "driver worker raylet", "ray"),
+    *_cells("train", "unpointed told", "driver writer worker raylet", "ray"),
+    *_cells("evaluate", "during", "driver writer worker raylet", "ray"),
+    *_cells("evaluate", "before after done", "driver worker raylet", "ray"),
+    *_cells("tune", "before during after done committed entered", "driver", "search"),
+    *_cells("tune", "half trial", "driver raylet group", "search"),
 )

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from flows.adapters.prefect import server
 from tests.chaos.arena import Arena, Attempt
-from tests.chaos.matrix import COMMAND, INLINE, RAY, Cell
+from tests.chaos.matrix import COMMAND, SETTINGS, Cell
 from tests.chaos.verdict import Facts, complaints, finished_stages, sound
 
 
@@ -29,28 +29,28 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reference:
-    """An undisturbed run of the command on one kind of cluster, and where cells may begin."""
+    """An undisturbed run of the command in one setting, and where cells may begin."""
 
     facts: Facts
     beginnings: Path
 
 
-def reference(arena: Arena, cluster: str, beginnings: Path) -> Reference:
+def reference(arena: Arena, setting: str, beginnings: Path) -> Reference:
     """Run the command undisturbed, see that it is sound, and prepare the beginnings."""
     arena.put_back(None)
-    ran = arena.attempt(*COMMAND, cluster)
+    ran = arena.attempt(*COMMAND, *SETTINGS[setting])
     assert ran.code == 0, ran.output
     facts = Facts.of(arena.root, ran.result)
     wrong = list(sound(facts))
     assert not wrong, wrong
-    arena.prepare_beginnings(beginnings, *COMMAND[1:], cluster)
+    arena.prepare_beginnings(beginnings, *COMMAND[1:], *SETTINGS[setting])
     return Reference(facts, beginnings)
 
 
 def play(arena: Arena, cell: Cell, undisturbed: Reference) -> Outcome:
     """Play one cell."""
     arena.put_back(undisturbed.beginnings / cell.begun if cell.begun else None)
-    command = (*COMMAND, cell.cluster)
+    command = (*COMMAND, *SETTINGS[cell.setting])
     first = arena.attempt(*command, fault=(cell.step, cell.victim))
     finished = finished_stages(arena.root / "store")
     second = arena.attempt(*command)
@@ -88,8 +88,8 @@ def play_all(cells: list[Cell], at_a_time: int) -> Iterator[Outcome]:
     """Play cells, so many at a time, each in an arena of its own; yields in the order in which they end."""
     with arenas(at_a_time) as made:
         beginnings = made[0].folder.parent
-        clusters = [c for c in (INLINE, RAY) if any(cell.cluster == c for cell in cells)]
-        references = {c: reference(made[0], c, beginnings / c.replace("=", "-")) for c in clusters}
+        settings = {cell.setting: None for cell in cells}
+        references = {setting: reference(made[0], setting, beginnings / setting) for setting in settings}
         free: Queue[Arena] = Queue()
         done: Queue[Outcome | BaseException] = Queue()
         for arena in made:
@@ -98,7 +98,7 @@ def play_all(cells: list[Cell], at_a_time: int) -> Iterator[Outcome]:
         def one(cell: Cell) -> None:
             arena = free.get()
             try:
-                done.put(play(arena, cell, references[cell.cluster]))
+                done.put(play(arena, cell, references[cell.setting]))
             except BaseException as error:
                 done.put(error)
             free.put(arena)

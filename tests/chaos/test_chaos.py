@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.crowd import crowd
-from tests.chaos.matrix import CELLS, COMMAND, INLINE
+from tests.chaos.matrix import CELLS, COMMAND, SETTINGS
 from tests.chaos.play import arenas
 from tests.chaos.verdict import Facts, complaints, finished_stages, sound
 
@@ -30,7 +30,7 @@ BY_NAME = {cell.name: cell for cell in CELLS}
 def played():
     """An arena with an undisturbed run's facts, put back to nothing."""
     with arenas(1) as (arena,):
-        ran = arena.attempt(*COMMAND, INLINE)
+        ran = arena.attempt(*COMMAND, *SETTINGS["inline"])
         assert ran.code == 0, ran.output
         facts = Facts.of(arena.root, ran.result)
         arena.put_back(None)
@@ -46,7 +46,7 @@ def test_undisturbed_each_step_and_epoch_is_there_once(played):
 def test_the_run_is_killed(played, name):
     arena, _ = played
     cell = BY_NAME[name]
-    ended = arena.attempt(*COMMAND, cell.cluster, "cluster.workers=1", fault=(cell.step, cell.victim))
+    ended = arena.attempt(*COMMAND, *SETTINGS[cell.setting], "cluster.workers=1", fault=(cell.step, cell.victim))
     assert ended.killed and ended.code == -9, ended.output
 
 
@@ -54,7 +54,7 @@ def test_and_ends_as_if_it_had_not_been(played):
     arena, facts = played
     finished = finished_stages(arena.root / "store")
     assert finished == {"data", "check", "train", "evaluate", "report"}
-    assert list(complaints(arena, facts, finished, arena.attempt(*COMMAND, INLINE))) == []
+    assert list(complaints(arena, facts, finished, arena.attempt(*COMMAND, *SETTINGS["inline"]))) == []
 
 
 def test_four_pipelines_at_once_run_every_stage_once(played):
