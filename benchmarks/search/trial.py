@@ -6,6 +6,7 @@ import json
 import statistics
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,7 @@ def _ours(project: Path, turn: int) -> dict[str, float]:
     command = [sys.executable, "-m", "flows", "tune", "tune=list", listed, "tune.at_once=1", *_EXPERIMENT, f"store=store-{turn}", "--json"]
     taken = timed(command, project)
     directory = Path(json.loads(taken.output.splitlines()[-1])["directory"])
-    events = read(directory / "search.jsonl")
-    return _figures(
-        [event["at"] for event in events if event["kind"] == "begin"], [e["at"] for e in events if e["kind"] == "end"], taken.wall_seconds
-    )
+    return _figures([event["at"] for event in read(directory / "search.jsonl") if event["kind"] == "end"], taken.wall_seconds)
 
 
 def _bare(project: Path) -> dict[str, float]:
@@ -55,11 +53,10 @@ def _bare(project: Path) -> dict[str, float]:
         order = {"rates": _RATES, "overrides": _EXPERIMENT, "data": str(project / "data" / "prepared" / "digits"), "told": str(told)}
         write_json(Path(folder) / "order.json", order)
         taken = timed([sys.executable, "-m", "benchmarks.search.bare", str(Path(folder) / "order.json")], project)
-        spans = read_json(told)
-    return _figures(spans["begin"], spans["end"], taken.wall_seconds)
+        ends = read_json(told)
+    return _figures(ends, taken.wall_seconds)
 
 
-def _figures(begins: list[float], ends: list[float], whole: float) -> dict[str, float]:
+def _figures(ends: list[float], whole: float) -> dict[str, float]:
     """From one trial's end to the next one's: what is between two trials is a part of what a trial costs."""
-    ends = sorted(ends)
-    return {"trial": statistics.median(after - before for before, after in zip(ends, ends[1:], strict=False)), "whole": whole}
+    return {"trial": statistics.median(after - before for before, after in pairwise(sorted(ends))), "whole": whole}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from flows.stages import STAGES
 from tests.chaos.arena import Arena
-from tests.chaos.verdict import PATIENCE_SECONDS, ledger_complaints, leftovers
+from tests.chaos.verdict import PATIENCE_SECONDS, ledger_complaints, leftovers, stage_keys
 
 COMMAND = ("run", "debug=fast", "cluster=inline", "tracking=disabled")
 
@@ -35,7 +35,7 @@ def crowd(arena: Arena, count: int, timeout_seconds: float) -> Iterator[str]:
         yield f"stages that ran: {dict(ran)}"
     if len({json.dumps(result["metrics"]) for result in results}) != 1:
         yield "the metrics differ"
-    yield from ledger_complaints(arena.root / "store")
+    yield from ledger_complaints(arena.root / "store", stage_keys(arena.root / "store"))
     if left := arena.left_running(PATIENCE_SECONDS):
         yield f"still running: {left}"
     if files := leftovers(arena):
