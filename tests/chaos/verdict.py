@@ -48,9 +48,14 @@ class Facts:
             metrics=result["metrics"],
             steps=[_untimed(r) for r in journal.read(train / "metrics.jsonl") if r["kind"] in ("step", "epoch")],
             progress=(latest["step"], latest["epoch"], latest["samples"]),
-            keys={s.name: sorted(m.parent.name for m in s.glob(f"*/{MANIFEST}")) for s in sorted((root / "store" / "stages").iterdir())},
+            keys=stage_keys(root / "store"),
             tracker_ids={p.name.rpartition("-")[2] for p in root.glob("store/runs/*/wandb/offline-run-*")},
         )
+
+
+def stage_keys(store: Path) -> dict[str, list[str]]:
+    """Return the keys of each stage's finished ones."""
+    return {stage.name: sorted(m.parent.name for m in stage.glob(f"*/{MANIFEST}")) for stage in sorted((store / "stages").iterdir())}
 
 
 def _untimed(record: dict[str, Any]) -> dict[str, Any]:
