@@ -41,7 +41,13 @@ def searcher(wanted: TuneSpec, mode: str, at_once: int, known: list[tuple[dict[s
     from ray.tune.search import BasicVariantGenerator
 
     points = [] if wanted.algorithm in ("list", "grid") else [{"values": values} for values, _ in known[:1]]
-    return BasicVariantGenerator(points_to_evaluate=points or None, random_state=wanted.seed, constant_grid_search=True, max_concurrent=at_once)
+    most = 0 if pauses(wanted) else at_once  # 0: no limit
+    return BasicVariantGenerator(points_to_evaluate=points or None, random_state=wanted.seed, constant_grid_search=True, max_concurrent=most)
+
+
+def pauses(wanted: TuneSpec) -> bool:
+    """Tell whether a scheduler has to know all of its trials from the beginning: it pauses some to let others catch up."""
+    return wanted.algorithm in ("hyperband", "pbt")
 
 
 def scheduler(wanted: TuneSpec) -> Any:

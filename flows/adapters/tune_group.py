@@ -21,7 +21,7 @@ from components.spec.schema import ClusterSpec, TuneSpec
 from components.training.journal import Journal, read
 from flows.adapters.ray import OBJECT_STORE_BYTES, as_error, failure
 from flows.adapters.tune import FAILURES, JOURNAL, STATE
-from flows.adapters.tune_algorithms import param_space, scheduler, searcher
+from flows.adapters.tune_algorithms import param_space, pauses, scheduler, searcher
 from flows.adapters.tune_budget import budget, refusal
 from flows.adapters.tune_trial import TRIAL_ENVIRONMENT, VALUE, trial
 from flows.search.preflight import trials_at_once
@@ -30,9 +30,6 @@ from flows.search.values import plain
 _POLL_SECONDS = 0.1
 _TRIES_AFTER_A_KILL = 1  # of a trial whose process was killed, from its last checkpoint
 _KEPT_TOLD = 4  # of Tune's own small checkpoints: who is exploited may be read a little late
-# A trial that only waits for its worker group takes none of the CPUs that those ask for, or they would never all be placed (ray#54305); Tune
-# wants a request that is not empty.
-_WAITING = {"CPU": 0.0, "memory": float(1 << 20)}
 
 
 def main(path: Path) -> int:
@@ -71,8 +68,7 @@ def _fit(order: dict[str, Any], directory: Path) -> None:
     _connect(cluster)
     order["address"] = ray.get_runtime_context().gcs_address
     at_once = trials_at_once(cluster, wanted, ray.cluster_resources())
-    alone = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
-    trainable = tune.with_resources(trial, alone if wanted.workers == 1 else _WAITING)
+    trainable = tune.with_resources(trial, _resources(cluster, wanted, at_once))
     state = directory / STATE
     if tune.Tuner.can_restore(str(state)):
         tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
@@ -100,6 +96,22 @@ def _fit(order: dict[str, Any], directory: Path) -> None:
             ),
         )
     tuner.fit()
+
+
+def _resources(cluster: ClusterSpec, wanted: TuneSpec, at_once: int) -> dict[str, float]:
+    """What Ray reserves for a trial.
+
+    One that only waits for its worker group takes none of the CPUs that those ask for, or they would never all be placed (ray#54305), but Tune wants
+    a request that is not empty. Where the searcher must not limit how many run, a share of the cluster's memory does; Ray only counts it.
+    """
+    import ray
+
+    alone = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
+    found = alone if wanted.workers == 1 else {"CPU": 0.0, "memory": float(1 << 20)}
+    if pauses(wanted):
+        nodes = [float(node["Resources"].get("memory", 0.0)) for node in ray.nodes() if node["Alive"]]
+        found["memory"] = float(int(min(sum(nodes) / at_once, *nodes)))
+    return found
 
 
 def _connect(cluster: ClusterSpec) -> None:
@@ -130,10 +142,11 @@ def _journal(directory: Path) -> Any:
         def setup(self, **_: Any) -> None:
             self._journal = Journal(directory / JOURNAL)
             self._complete: set[str] = set()
+            self._heard: dict[str, float] = {}  # when a trial last told something
 
         def _write(self, kind: str, trial: Any, **fields: Any) -> None:
             values = fields.pop("values", None) or plain(trial.config["values"])
-            self._journal.write(kind, trial=trial.trial_id, values=values, at=time.time(), **fields)
+            self._journal.write(kind, trial=trial.trial_id, values=values, **{"at": time.time(), **fields})
 
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
             self._write("begin", trial)
@@ -141,6 +154,7 @@ def _journal(directory: Path) -> Any:
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
             if result["donor"] is not None:
                 self._write("exploit", trial, values=result["values"], step=result["donor"]["step"], **{"from": result["donor"]["trial"]})
+            self._heard[trial.trial_id] = time.time()
             if result["complete"]:
                 self._complete.add(trial.trial_id)
             if not result["repeats"]:
@@ -149,6 +163,8 @@ def _journal(directory: Path) -> Any:
                 self._write("result", trial, **shown)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            if trial.status == "PAUSED":  # it waited, and is not taken up again
+                self._write("pause", trial, at=self._heard.get(trial.trial_id, time.time()))
             self._write("end", trial, **({"complete": True} if trial.trial_id in self._complete else {}))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
