@@ -31,47 +31,69 @@ def trial(config: dict[str, Any]) -> None:
     from ray import tune
 
     order, values, own = config["order"], plain(config["values"]), tune.get_context().get_trial_id()
-    os.chdir(order["root"])
     failed = Path(order["directory"]) / FAILURES / f"{own}.json"
     if failed.exists():  # Tune tries once more, which is for processes that were killed: an exception would come again
         raise as_error(read_json(failed), "the trial")
-    told = _told(tune.get_checkpoint())
-    donor = _still_there(told) if told and told["trial"] != own else None
-    overrides = told["overrides"] if told and donor is None and told["values"] == values else _overrides(order, values, donor)
-    exploits = order["tune"]["algorithm"] == "pbt"
-
-    last_step = -1
-
-    def report(measured: Measured) -> None:
-        nonlocal donor, last_step
-        kept_steps = _KEPT_GRACES * order["tune"]["grace"] * measured.step / measured.percent * 100.0
-        checkpoint = population.keep(measured.directory, Path(order["population"]) / own, kept_steps) if exploits else None
-        step = measured.step if checkpoint is None else population.step_of(checkpoint)
-        note = {"trial": own, "step": step, "values": values, "overrides": overrides, "checkpoint": None if checkpoint is None else str(checkpoint)}
-        with tempfile.TemporaryDirectory() as scratch:
-            write_json(Path(scratch) / _TOLD, note)
-            figures = {
-                VALUE: math.nan if measured.value is None else measured.value,
-                "step": measured.step,
-                "percent": measured.percent,
-                GRACES: measured.percent / 100.0 / order["tune"]["grace"],
-                "done": measured.finished,  # Tune's word, which it also gives those that it stops; no scheduler is asked any more
-                "complete": measured.finished,
-                "repeats": measured.step == last_step,  # its patience was at an end before its planned steps were
-                "values": values,
-                "overrides": overrides,
-                "training": measured.directory.name.removesuffix(".partial"),
-                "donor": None if donor is None else {"trial": donor["trial"], "step": donor["step"]},
-            }
-            donor, last_step = None, measured.step
-            tune.report(figures, checkpoint=tune.Checkpoint.from_directory(scratch))
-
+    os.chdir(order["root"])
     try:
+        told = _told(tune.get_checkpoint())
+        donor = _still_there(told) if told and told["trial"] != own else None
+        goes_on = told and donor is None and told["values"] == values
+        overrides = told["overrides"] if goes_on else _overrides(order, values, donor)
         composed = [*without_search(order["overrides"]), *overrides, *_where(order)]
+        report = _Reporter(order, own, values, overrides, donor)
         carry_out(composed, order["command"], order["run_id"], report, (donor or told).get("step", 0), order["stages"])
     except Exception as error:
         write_json(failed, failure(error, traceback.format_exc()))
         raise
+
+
+class _Reporter:
+    """Tells Tune what a trial has come to, with all that the next attempt, or who takes its weights over, has to know.
+
+    Args:
+        order: of the search.
+        own: the trial's id.
+        values: the trial's.
+        overrides: that compose it over those of the search.
+        donor: what the trial takes over, if it does.
+    """
+
+    def __init__(self, order: dict[str, Any], own: str, values: dict[str, Any], overrides: list[str], donor: dict[str, Any] | None) -> None:
+        self._order, self._donor, self._last_step = order, donor, -1
+        self._note: dict[str, Any] = {"trial": own, "values": values, "overrides": overrides}
+
+    def __call__(self, measured: Measured) -> None:
+        """Report; raises where Tune ends or pauses the trial."""
+        from ray import tune
+
+        note = {**self._note, **self._reached(measured)}
+        figures = {
+            VALUE: math.nan if measured.value is None else measured.value,
+            "step": measured.step,
+            "percent": measured.percent,
+            GRACES: measured.percent / 100.0 / self._order["tune"]["grace"],
+            "done": measured.finished,  # Tune's word, which it also gives those that it stops; no scheduler is asked any more
+            "complete": measured.finished,
+            "repeats": measured.step == self._last_step,  # its patience was at an end before its planned steps were
+            "values": note["values"],
+            "overrides": note["overrides"],
+            "training": measured.directory.name.removesuffix(".partial"),
+            "donor": self._donor and {"trial": self._donor["trial"], "step": self._donor["step"]},
+        }
+        self._donor, self._last_step = None, measured.step
+        with tempfile.TemporaryDirectory() as folder:
+            write_json(Path(folder) / _TOLD, note)
+            tune.report(figures, checkpoint=tune.Checkpoint.from_directory(folder))
+
+    def _reached(self, measured: Measured) -> dict[str, Any]:
+        """The step from which the trial would go on, and the checkpoint that others may take over."""
+        if self._order["tune"]["algorithm"] != "pbt":
+            return {"step": measured.step, "checkpoint": None}
+        folder = Path(self._order["population"]) / self._note["trial"]
+        steps = _KEPT_GRACES * self._order["tune"]["grace"] * measured.step / measured.percent * 100.0
+        checkpoint = population.keep(measured.directory, measured.step, folder, steps)
+        return {"step": population.step_of(checkpoint), "checkpoint": str(checkpoint)}
 
 
 def _overrides(order: dict[str, Any], values: dict[str, Any], donor: dict[str, Any] | None) -> list[str]:

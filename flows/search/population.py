@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from pathlib import Path
 
 from components.errors import RunError
 from components.files import read_json
 
-_TRIES = 20
+_WRITE_SECONDS = 300.0
+_POLL_SECONDS = 0.05
 
 
-def keep(training: Path, folder: Path, steps: float) -> Path | None:
+def keep(training: Path, step: int, folder: Path, steps: float) -> Path:
     """Link the newest checkpoint of a training into a trial's folder, and let go of the old ones there.
 
     Args:
         training: the train stage's directory.
+        step: that the training has told of; its checkpoint is written a moment later.
         folder: of the trial.
         steps: older ones than so many steps go.
 
     Returns:
-        The checkpoint's directory, named by its step; None when the training has none yet.
+        The checkpoint's directory, named by its step.
+
+    Raises:
+        RunError: the training does not write it.
     """
-    for _ in range(_TRIES):
+    deadline = time.monotonic() + _WRITE_SECONDS
+    while time.monotonic() < deadline:
         try:
-            name = (training / "checkpoints" / "latest").read_text(encoding="utf-8").strip()
-            return _link(training / "checkpoints" / name, folder, steps)
-        except FileNotFoundError:  # deleted meanwhile: there is a newer one; or the stage was committed
-            training = training.with_name(training.name.removesuffix(".partial"))
-    return None
+            newest = training / "checkpoints" / (training / "checkpoints" / "latest").read_text(encoding="utf-8").strip()
+            if _step(newest) >= step:
+                return _link(newest, folder, steps)
+        except FileNotFoundError:  # there is none yet; or it was deleted, and there is a newer one; or the stage was committed meanwhile
+            committed = training.with_name(training.name.removesuffix(".partial"))
+            training = committed if committed.is_dir() else training
+        time.sleep(_POLL_SECONDS)
+    raise RunError(f"no checkpoint of step {step} was written within {_WRITE_SECONDS:.0f} s in {training}")
 
 
 def step_of(checkpoint: Path) -> int:
