@@ -14,7 +14,7 @@ from flows.exclusive import replace_json
 SPENT = "spent.json"
 
 
-def budget(directory: Path, limits: BudgetSpec, gpus_per_trial: float, is_listed: bool) -> Any:
+def budget(directory: Path, limits: BudgetSpec, gpus_per_trial: float, is_listed: bool = False) -> Any:
     """Make what ends a search when its hours or GPU-hours are spent, over all attempts, or when its first configuration is refused.
 
     Trials that run are stopped as a scheduler stops them: they save, and what they came to counts.
