@@ -124,21 +124,28 @@ def workspace(make_workspace):
     return workspace
 
 
-def test_folds_are_runs_and_the_same_command_goes_on_with_what_failed(workspace):
+def test_folds_are_runs_and_what_is_there_is_not_made_again(workspace):
     store = workspace.root / "store"
     (workspace.root / "broken").touch()
     failed = workspace.run(*COMMAND, "folds=3", "--json")
     told = json.loads(failed.stdout.splitlines()[-1])
     assert failed.returncode == told["exit_code"] == 1
     assert "1 of 3 folds failed:\n  fold 1: the second fold is broken\nthe other 2 are kept" in told["error"]
+    assert "3 of 3 folds to train" in failed.stderr and "fold 0: test/loss" in failed.stderr
     assert len(list((store / "stages" / "report").glob("*/report.html"))) == 2 and not list(store.glob("repeats/*"))
 
     (workspace.root / "broken").unlink()
-    again = workspace.run(*COMMAND, "folds=3", "--json")
-    assert "1 of 3 folds to train" in again.stderr and "fold 1: test/loss" in again.stderr and "fold 0" not in again.stderr
-    found = json.loads(again.stdout.splitlines()[-1])
+    single = workspace.result(*COMMAND, "data.prepare.fold=1", "data.prepare.folds=3")
+    for name in ("flows/adapters/prefect_server.py", "flows/adapters/tune_group.py", "flows/pipeline.py"):  # nothing can be started any more
+        (workspace.root / name).unlink()
+    found = workspace.result(*COMMAND, "folds=3", PREFECT_API_URL="")
+    assert found["runs"][1]["run_id"] == single["run_id"] and found["runs"][1]["metrics"] == single["metrics"]
+    again = workspace.result(*COMMAND, "data.prepare.fold=2", "data.prepare.folds=3", PREFECT_API_URL="")
+    assert again["run_id"] == found["runs"][2]["run_id"] and {stage["status"] for stage in again["stages"].values()} == {"reused"}
+
     accounts = [json.loads((store / "runs" / run["run_id"] / "run.json").read_text()) for run in found["runs"]]
     assert [(account["status"], account["part_of"]) for account in accounts] == [("finished", None)] * 3
+    assert {account["stages"][stage]["status"] for account in accounts for stage in stages.STAGES} == {"ran"}  # in whichever process
     prepared = [workspace.root / "data" / "prepared" / account["data"]["key"] for account in accounts]
     tests = [ShardDataset(directory, "test") for directory in prepared]
     tested = np.concatenate([test.fetch(np.arange(len(test)))["inputs"][:, 0] for test in tests])
@@ -149,9 +156,3 @@ def test_folds_are_runs_and_the_same_command_goes_on_with_what_failed(workspace)
         assert found["spread"]["test"][metric] == pytest.approx(figures)
     assert found["headline"] == "test/loss" and json.loads(Path(found["path"]).read_text())["spread"] == found["spread"]
     assert f"{figures['mean']:.4f}" in Path(found["page"]).read_text() and not list(store.glob("mailboxes/*"))
-
-    for name in ("flows/adapters/prefect_server.py", "flows/adapters/tune_group.py", "flows/pipeline.py"):  # nothing can be started any more
-        (workspace.root / name).unlink()
-    assert workspace.result(*COMMAND, "folds=3", PREFECT_API_URL="") == found
-    single = workspace.result(*COMMAND, "data.prepare.fold=1", "data.prepare.folds=3", PREFECT_API_URL="")
-    assert single["run_id"] == found["runs"][1]["run_id"] and {stage["status"] for stage in single["stages"].values()} == {"reused"}
