@@ -43,11 +43,14 @@ class Account:
     def __init__(self, run: PipelineRun) -> None:
         self._run = run
         self._checkout: dict[str, Any] = {}
+        self._earlier: dict[str, Any] | None = None  # the stages, as the attempts before this one told them
 
     def tell(self, status: str) -> dict[str, Any]:
         """The run's own account, as the report and `run.json` hold it. A stage that an earlier attempt ran is told as that attempt told it."""
         run = self._run
-        before = self._told().get("stages", {})
+        if self._earlier is None:
+            self._earlier = self._told().get("stages", {})
+        before = self._earlier
         told = {name: asdict(r) for name, r in run.results.items()}
         for name, result in told.items():
             del result["directory"], result["changes"]

@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from components.errors import UserError
 from flows import stages
+from flows.folds import train_folds
 from flows.open import open_run
 from flows.run import PipelineRun
 
@@ -25,13 +26,17 @@ def define(opened: PipelineRun | None = None) -> Flow[..., dict[str, Any]]:
 
     @flow(name="pipeline")
     def pipeline(overrides: list[str] | None = None) -> dict[str, Any]:
-        """Take a data version and a configuration to a trained, evaluated and reported model.
+        """Take a data version and a configuration to a trained, evaluated and reported model, or to one for each of its `folds`.
 
         Args:
             overrides: Hydra overrides, such as ["experiment=cnn/lenet5", "trainer.duration=5ep"].
         """
         with opened or open_run(overrides or [], command=f"prefect deployment, overrides {overrides or []}") as run:
             _tell_prefect_too(run)
+            if run.spec.folds is not None:
+                result = folds_task(run)()
+                publish_folds(result)
+                return result
             for name in stages.order(run.spec):
                 stage_task(run, name)()
             publish(run)
@@ -62,6 +67,16 @@ def stage_task(run: PipelineRun, name: str) -> Task[[], dict[str, Any]]:
     return stage
 
 
+def folds_task(run: PipelineRun) -> Task[[], dict[str, Any]]:
+    """Make the task that trains the folds of the data; what failed is left to the same command, which goes on with it."""
+
+    @task(name="folds", cache_policy=NO_CACHE)
+    def folds() -> dict[str, Any]:
+        return train_folds(run)
+
+    return folds
+
+
 def _may_recover(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """A person's mistake does not mend itself by waiting."""
     error = state.result(raise_on_failure=False)
@@ -77,6 +92,14 @@ def publish(run: PipelineRun) -> None:
     create_markdown_artifact(key=f"{key}-summary", markdown=summary_markdown(Path(run.report).parent / "run"))
     create_table_artifact(key=f"{key}-metrics", table=rows)
     create_link_artifact(key=f"{key}-report", link=Path(run.report).as_uri(), link_text="report")
+
+
+def publish_folds(result: dict[str, Any]) -> None:
+    """Show the spread over the folds in Prefect's pages: a table of every metric, and a link to the page."""
+    key = f"{result['experiment']}-folds".lower().replace("/", "-").replace("_", "-")
+    rows = [{"split": split, "metric": name, **figures} for split, found in result["spread"].items() for name, figures in found.items()]
+    create_table_artifact(key=f"{key}-metrics", table=rows)
+    create_link_artifact(key=f"{key}-page", link=Path(result["page"]).as_uri(), link_text="folds")
 
 
 pipeline = define()

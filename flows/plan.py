@@ -15,9 +15,11 @@ from components.spec.targets import build, resolve
 from components.training.lengths import Lengths, lengths
 from flows import stages
 from flows.compose import compose
+from flows.folds import fold_values, single_overrides
 from flows.forecast import forecast_text, in_all, stage_rows, upstream_rows
 from flows.project import project_root
 from flows.search.best import best_of
+from flows.search.values import overrides_of
 from flows.store import Store
 from flows.upstream import finished, upstream_specs
 
@@ -29,10 +31,15 @@ def plan(overrides: list[str]) -> dict[str, Any]:
     """Return what a command would do: stages with reasons, steps, batch, parameters, learning rates, disk.
 
     Steps and learning rates need the number of training rows, and some models the shape of a row; before the data is prepared they are null.
+    Of `folds` it is the first one's run.
     A stage that runs has what changed (`changes`; of one after another that runs, what is known of it so far) and the time that it will take.
     """
     root = project_root()
     spec = compose(root, overrides)
+    folds = spec.folds
+    if folds is not None:
+        overrides = [*single_overrides(root, overrides), *overrides_of(fold_values(spec)[0])]
+        spec = compose(root, overrides)
     store = Store((root / spec.store).resolve())
     upstream = finished(root, spec, store)
     decisions = stages.decide(spec, store, upstream, lambda manifest: best_of(root, overrides, manifest))
@@ -44,6 +51,7 @@ def plan(overrides: list[str]) -> dict[str, Any]:
     parameters = _parameters(spec, card)
     return {
         "experiment": spec.experiment,
+        "folds": folds,
         "stages": told,
         "upstream": builds_on,
         "predicted": in_all([row for rows in (*builds_on.values(), told) for row in rows]),
@@ -92,7 +100,7 @@ def _curve(spec: Spec, planned: Lengths) -> list[dict[str, float]]:
 
 def plan_text(found: dict[str, Any]) -> str:
     """Return the plan for people."""
-    lines = [f"experiment {found['experiment']}", "", *forecast_text(found)]
+    lines = [f"experiment {found['experiment']}", "", *_folds_text(found["folds"]), *forecast_text(found)]
     batch = found["batch"]
     unknown = "known once the data is prepared"
     lines += [
@@ -110,6 +118,10 @@ def plan_text(found: dict[str, Any]) -> str:
         *_flat_lines(found["spec"]),
     ]
     return "\n".join(lines)
+
+
+def _folds_text(folds: int | None) -> list[str]:
+    return [] if folds is None else [f"one of {folds} folds, the first; each is a run of its own", ""]
 
 
 def _curve_text(curve: list[dict[str, float]] | None, unknown: str) -> list[str]:

@@ -11,6 +11,7 @@ from components.errors import UserError
 from components.files import digest, write_json
 from flows import stages
 from flows.open import open_run
+from flows.run import PipelineRun
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 
@@ -28,19 +29,35 @@ def repeat(overrides: list[str], over: str, announce: Callable[[str], None] = la
         The deviation is the sample's (n - 1).
 
     Raises:
-        UserError: `over` is malformed, or a run refuses its configuration.
+        UserError: `over` is malformed, a run refuses its configuration, or asks for folds.
     """
     key, values = parse_over(over)
     runs: list[dict[str, Any]] = []
     for value in values:
         announce(f"{key}={value}")
         run = open_run([*overrides, f"{key}={value}"], f"modelyard repeat {' '.join(overrides)} --over {over}", announce)
+        if run.spec.folds is not None:
+            raise UserError("repeat trains one after the other, folds all at once", received=f"folds={run.spec.folds}", mend="set folds=null")
         if not run.reuse_all():
             with run:
                 run.warm_if_local()
                 for stage in stages.order(run.spec):
                     run.stage(stage)
         runs.append({"value": value, "run_id": run.run_id, "metrics": run.metrics})
+    return gather(run, overrides, over, runs)
+
+
+def gather(run: PipelineRun, overrides: list[str], over: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add the spread to what runs measured, and write it down in the store.
+
+    Args:
+        run: one of them, or of the command that asked for them.
+        overrides, over: as in `repeat`.
+        runs: `[{value, run_id, metrics}]`.
+
+    Returns:
+        As `repeat`.
+    """
     result = {"experiment": run.spec.experiment, "overrides": overrides, "over": over, "runs": runs, "spread": spread([r["metrics"] for r in runs])}
     path = run.store.root / "repeats" / f"{run.spec.experiment.replace('/', '-')}-{digest([overrides, over], 10)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,4 +101,4 @@ def repeat_text(result: dict[str, Any]) -> str:
         for name, f in metrics.items():
             figures = "  ".join(f"{f[part]:>10.4f}" for part in ("mean", "deviation", "minimum", "maximum"))
             lines.append(f"  {split + '/' + name:<44}  {figures}")
-    return "\n".join([*lines, "", f"  {result['path']}"])
+    return "\n".join([*lines, "", *(f"  {result[kind]}" for kind in ("path", "page") if kind in result)])

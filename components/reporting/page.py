@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -71,33 +73,46 @@ def render(run_directory: Path, output: Path) -> None:
 
 def page(run: Run) -> str:
     """Return the page as HTML."""
-    environment = _environment()
     verdict = judge(run)
     drawn = [section for function in SECTIONS if (section := function(run)) is not None]
-    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     table = scalars(run)
-    return environment.get_template("page.html").render(
+    return fill(
+        "page.html",
         run=run,
         verdict=verdict,
         tiles=_tiles(run, verdict),
         scores=table,
         splits=list(run.metrics) if table else [],
-        sections=[(section, _draw(environment, section)) for section in drawn],
+        sections=[(section, draw(section)) for section in drawn],
         left_out=[(name, OPTIONAL[name]) for name in run.missing],
-        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
 
 
+def fill(template: str, **context: Any) -> str:
+    """Return a page of templates/, which extends base.html, with style and script in it."""
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **context,
+            style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        )
+    )
+
+
+def draw(section: Section) -> Markup:
+    """Return a section as HTML."""
+    return Markup(_environment().get_template(f"{section.template or section.name}.html").render(section.context))
+
+
+@functools.cache
 def _environment() -> Environment:
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(number=number, duration=duration, score=score)
     return environment
-
-
-def _draw(environment: Environment, section: Section) -> Markup:
-    return Markup(environment.get_template(f"{section.template or section.name}.html").render(section.context))
 
 
 def _tiles(run: Run, verdict: Verdict) -> list[tuple[str, float]]:

@@ -115,6 +115,12 @@ def _cross_checks(spec: Spec) -> None:
         raise UserError("performance.strategy=fsdp does not train in fp16", received="trainer.precision=fp16", expected="bf16 or fp32")
     if spec.tune is not None:
         check_tune(spec.tune)
+    if spec.tune is not None and spec.folds is not None:
+        raise UserError(
+            "a search and folds do not go together",
+            received=f"tune={spec.tune.algorithm} with folds={spec.folds}",
+            mend="search first, then take folds of what was found: `modelyard tune ... --save NAME`, then `modelyard run experiment=NAME folds=10`",
+        )
     if not spec.evaluate.splits:
         raise UserError("evaluate.splits is empty", expected="at least one of train, validation, test")
     if parse_duration(spec.trainer.duration, "trainer.duration").unit == "dur":

@@ -246,6 +246,7 @@ class Spec:
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
     tune: TuneSpec | None = None  # search before training, and train the best
+    folds: int | None = at_least(2, None)  # train that many folds of the data as trials, and tell mean and deviation
     store: str = "store"  # directory, relative to the project
     remote: str | None = None  # URL of a place that finished stages are copied to and taken from (docs/remote.md); never with a password in it
     expect: tuple[Expectation, ...] = ()

@@ -14,7 +14,7 @@ from flows.exclusive import replace_json
 SPENT = "spent.json"
 
 
-def budget(directory: Path, limits: BudgetSpec, gpus_per_trial: float) -> Any:
+def budget(directory: Path, limits: BudgetSpec, gpus_per_trial: float, is_listed: bool = False) -> Any:
     """Make what ends a search when its hours or GPU-hours are spent, over all attempts, or when its first configuration is refused.
 
     Trials that run are stopped as a scheduler stops them: they save, and what they came to counts.
@@ -23,6 +23,7 @@ def budget(directory: Path, limits: BudgetSpec, gpus_per_trial: float) -> Any:
         directory: of the search; spent.json is kept there.
         limits: the budget; `trials` is not this one's to keep.
         gpus_per_trial: that a trial holds while it runs.
+        is_listed: each configuration was named: that one is refused says nothing of the others.
     """
     from ray import tune
 
@@ -41,7 +42,7 @@ def budget(directory: Path, limits: BudgetSpec, gpus_per_trial: float) -> Any:
 
         def stop_all(self) -> bool:
             spent = self._spent()
-            refused = not self._results and refusal(directory) is not None
+            refused = not is_listed and not self._results and refusal(directory) is not None
             return refused or _over(spent["seconds"], limits.hours) or _over(spent["gpu_seconds"], limits.gpu_hours)
 
         def _spent(self) -> dict[str, float]:

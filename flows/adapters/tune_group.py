@@ -89,7 +89,7 @@ def _fit(order: dict[str, Any], directory: Path) -> None:
                 name=state.name,
                 storage_path=str(state.parent),
                 verbose=0,
-                stop=budget(directory, wanted.budget, wanted.workers * cluster.gpus_per_worker),
+                stop=budget(directory, wanted.budget, wanted.workers * cluster.gpus_per_worker, wanted.algorithm == "list"),
                 failure_config=tune.FailureConfig(max_failures=_TRIES_AFTER_A_KILL),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=_KEPT_TOLD),
                 callbacks=[_journal(directory)],

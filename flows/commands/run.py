@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.commands import overrides as arguments  # noqa: F401 - part of the face
 
-HELP = "run the pipeline: data, check, train, evaluate, report; what is unchanged is reused"
+HELP = "run the pipeline: data, check, train, evaluate, report; what is unchanged is reused; with folds=10 for each fold of the data"
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -19,6 +19,8 @@ def execute(options: argparse.Namespace) -> int:
 
     show = terminal(json=options.json)
     run = open_run(options.overrides, f"modelyard run {shlex.join(options.overrides)}".strip(), show.line, show.follow)
+    if run.spec.folds is not None:
+        return _folds(run, options)
     if not run.reuse_all():
         with run:
             run.warm_if_local()
@@ -31,7 +33,16 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def _through_prefect(run: Any, overrides: list[str]) -> None:
+def _folds(run: Any, options: argparse.Namespace) -> int:
+    from flows.folds import finished_folds
+    from flows.repeat import repeat_text
+
+    result = finished_folds(run) or _through_prefect(run, options.overrides)
+    print(json.dumps(result) if options.json else repeat_text(result), flush=True)
+    return 0
+
+
+def _through_prefect(run: Any, overrides: list[str]) -> dict[str, Any]:
     from flows.adapters.prefect import drain, server, set_environment
 
     set_environment()
@@ -40,7 +51,7 @@ def _through_prefect(run: Any, overrides: list[str]) -> None:
 
         ready()
         try:
-            define(run)(overrides=overrides)
+            return define(run)(overrides=overrides)
         finally:
             drain()
 

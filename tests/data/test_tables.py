@@ -47,6 +47,46 @@ def test_a_classification_table_names_its_classes_and_is_stratified(tmp_path):
         np.testing.assert_array_equal(split["targets"], split["inputs"][:, 1] % 3)
 
 
+@pytest.mark.parametrize("folds", [2, 3, 7])
+@pytest.mark.parametrize("labels", [np.arange(50) % 3, np.repeat([0, 1, 2], [31, 12, 7]), np.zeros(11, dtype=int)])
+def test_folds_are_balanced_as_scikit_learns(tmp_path, labels, folds):
+    from sklearn.model_selection import StratifiedKFold
+
+    text = "row,k\n" + "\n".join(f"{i},{k}" for i, k in enumerate(labels))
+    options = {"target": "k", "kind": "classification", "validation_fraction": 0.25, "folds": folds}
+    dealt = [table(tmp_path, text, fold=i, **options).splits for i in range(folds)]
+    for splits in dealt:
+        rows = np.concatenate([split["inputs"][:, 0] for split in splits.values()])
+        assert sorted(rows) == list(range(len(labels)))  # in one split each
+        outside = len(labels) - len(splits["test"]["targets"])
+        assert len(splits["validation"]["targets"]) == round(0.25 * outside)
+        for split in splits.values():
+            np.testing.assert_array_equal(split["targets"], labels[split["inputs"][:, 0].astype(int)])
+    tests = [splits["test"] for splits in dealt]
+    assert sorted(np.concatenate([test["inputs"][:, 0] for test in tests])) == list(range(len(labels)))
+    reference = StratifiedKFold(folds).split(labels, labels)
+    classes = len(set(labels))
+    assert [list(np.bincount(test["targets"], minlength=classes)) for test in tests] == [
+        list(np.bincount(labels[rows], minlength=classes)) for _, rows in reference
+    ]
+
+
+def test_folds_of_a_regression_are_of_one_size_and_the_seed_chooses_them(tmp_path):
+    sizes = {
+        seed: [table(tmp_path, features=["size"], fold=i, folds=4, seed=seed).splits["test"]["inputs"][:, 0] for i in range(4)] for seed in (0, 1)
+    }
+    assert [len(test) for test in sizes[0]] == [8, 8, 7, 7]
+    assert sorted(np.concatenate(sizes[0])) == list(range(30)) and list(sizes[0][0]) != list(sizes[1][0])
+
+
+@pytest.mark.parametrize(
+    "options", [{"fold": 0}, {"folds": 3}, {"fold": 3, "folds": 3}, {"fold": -1, "folds": 3}, {"fold": 0, "folds": 31}, {"fold": 0, "folds": 1}]
+)
+def test_a_fold_that_is_none_is_refused(tmp_path, options):
+    with pytest.raises(UserError, match="names no fold"):
+        table(tmp_path, features=["size"], **options)
+
+
 def test_classes_that_are_numbers_go_by_value(tmp_path):
     data = table(tmp_path, "x,k\n" + "\n".join(f"{i},{(2, 10)[i % 2]}" for i in range(20)), target="k", kind="classification")
     assert data.columns["targets"].classes == ("2", "10")
