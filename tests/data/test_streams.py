@@ -18,6 +18,7 @@ from components.data.dataset import ShardDataset
 from components.data.sampling import Part, epoch_batches
 from components.data.shards import ShardWriter
 from components.data.streams import Order, Processes, Steps, direct, threaded
+from tests.processes import until
 
 ROWS, BATCH = 101, 16
 
@@ -148,9 +149,7 @@ def test_a_thread_is_at_most_its_depth_ahead():
     items = threaded(counting(log), depth=3)
     assert log == []  # nothing starts before the first item is asked for
     assert [next(items), next(items)] == [0, 1]
-    deadline = time.monotonic() + 5
-    while len(log) < 5 and time.monotonic() < deadline:
-        time.sleep(0.001)
+    assert until(lambda: len(log) >= 5)
     time.sleep(0.05)  # were it to go further, it would now
     assert log == ["0", "1", "2", "3", "4"]
     items.close()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from components.training import journal
 from components.training.checkpoint import Checkpoints, verify
 from components.training.notices import Notice, Told, graceful
 from components.training.session import LocalSession
+from tests.processes import until
 from tests.training import systems
 from tests.training.test_loop import assert_same_weights
 
@@ -55,10 +55,7 @@ def start(launcher: str, letter: dict[str, Any], folder: Path) -> subprocess.Pop
 
 
 def wait_for_step(folder: Path, step: int) -> None:
-    deadline = time.monotonic() + 90
-    while not any(r["step"] >= step for r in journal.read(folder / "run" / "metrics.jsonl")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert until(lambda: any(r["step"] >= step for r in journal.read(folder / "run" / "metrics.jsonl")))
 
 
 @pytest.mark.parametrize(("launcher", "number"), [("alone", signal.SIGINT), ("torchrun", signal.SIGTERM)])
@@ -66,7 +63,7 @@ def test_a_signal_saves_the_step_it_came_in_and_the_same_command_goes_on(letter,
     process = start(launcher, letter(tmp_path), tmp_path)
     wait_for_step(tmp_path, 20)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=100)
     latest = Checkpoints(tmp_path / "run" / "checkpoints").path("latest")
     meta = verify(latest)
     assert 20 <= meta["step"] < 240 and meta["step"] != 100
@@ -75,7 +72,7 @@ def test_a_signal_saves_the_step_it_came_in_and_the_same_command_goes_on(letter,
     if launcher == "alone":
         assert process.returncode == 130 and "Traceback" not in errors
     again = start(launcher, letter(tmp_path), tmp_path)
-    assert again.wait(timeout=90) == 0
+    assert again.wait(timeout=200) == 0
     again.stderr.close()
     assert [r["step"] for r in journal.read(tmp_path / "run" / "metrics.jsonl") if r.get("name") == "start"] == [0, meta["step"]]
     folders = [folder / "run" / "checkpoints" / "step_00000240" for folder in (tmp_path, whole)]
@@ -87,11 +84,11 @@ def test_the_first_signal_is_told_and_the_second_aborts(capsys):
     with graceful() as told:
         assert told.notice is Notice.NONE
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.01)
-        assert told.notice is Notice.STOP and "once more aborts" in capsys.readouterr().err
+        assert until(lambda: told.notice is Notice.STOP)
+        assert "once more aborts" in capsys.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
+            until(lambda: False)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
