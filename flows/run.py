@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,7 +81,7 @@ class PipelineRun:
     def __post_init__(self) -> None:
         self._tracking = Tracking(self.spec, self.directory, self.run_id)
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """The same specification, code and environment give the same id."""
         return f"{self.spec.experiment.replace('/', '-')}-{stages.identity(self.spec)}"

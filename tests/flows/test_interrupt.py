@@ -82,7 +82,7 @@ def test_the_next_command_continues_to_the_end(workspace):
 
 
 def test_ctrl_c_while_ray_trains(workspace):
-    process, lines = begin(workspace, "train", "run", "trainer.duration=500ep", "trainer.checkpoint_every=5000st", **OWN_SERVER)
+    process, lines = begin(workspace, "train", "run", "trainer.duration=500ep", "trainer.checkpoint_every=5000st")
     wait_for_an_epoch(workspace)
     code, seconds, output = press(process, lines)
     assert code == 130, output
@@ -95,7 +95,7 @@ def test_ctrl_c_while_ray_trains(workspace):
 
 def test_kill_of_the_driver_leaves_nothing_running(workspace):
     """SIGKILL: the worker group, Ray, the Prefect server and the tracker notice that their driver is gone."""
-    process, _ = begin(workspace, "train", "run", "trainer.duration=600ep", **OWN_SERVER)
+    process, _ = begin(workspace, "train", "run", "trainer.duration=600ep", "cluster.workers=1", **OWN_SERVER)
     wait_for_an_epoch(workspace)
     process.kill()
     process.wait()
