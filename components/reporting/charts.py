@@ -133,8 +133,8 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    for part in (figure, *figure.axes):
-        part.patch.set(facecolor="none", edgecolor="none")
+    for background in (figure.patch, *(axes.patch for axes in figure.axes)):
+        background.set(facecolor="none", edgecolor="none")
     buffer = io.StringIO()
     # Not savefig, which draws everything twice, the first time for the layout alone, which draws it too.
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
