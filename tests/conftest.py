@@ -21,6 +21,7 @@ import pytest
 from flows.processes import carrying
 from flows.project import python_command
 from tests.forked import run_command
+from tests.processes import until
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = ("systems/test_contract.py", "flows/test_interrupt.py", "chaos/test_chaos.py", "flows/test_run.py")
@@ -132,6 +133,7 @@ def make_workspace(tmp_path_factory: pytest.TempPathFactory, prefect_server: dic
         return made[-1]
 
     yield make
+    until(lambda: not any(workspace.processes() for workspace in made), 30)
     left = [p for workspace in made for p in workspace.processes()]
     for process in left:
         process.kill()

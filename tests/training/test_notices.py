@@ -32,7 +32,7 @@ LAUNCHERS = {
 @pytest.fixture(scope="module")
 def letter(plain, data) -> Callable[[Path], dict[str, Any]]:
     """A job of 240 steps, some seconds, of LeNet-5 on 32 x 32 images, for a folder."""
-    spec = plain("trainer.duration=240st", "trainer.checkpoint_every=100st", "optimizer.lr=0.01")
+    spec = plain("trainer.duration=240st", "trainer.checkpoint_every=1000st", "optimizer.lr=0.01")
     spec["augment"]["always"].append({"_target_": "components.data.transforms.Resize", "size": 32})
     return lambda folder: {"job": "train", "config": {"spec": spec, "data": str(data), "directory": str(folder / "run")}}
 
@@ -66,7 +66,7 @@ def test_a_signal_saves_the_step_it_came_in_and_the_same_command_goes_on(letter,
     _, errors = process.communicate(timeout=100)
     latest = Checkpoints(tmp_path / "run" / "checkpoints").path("latest")
     meta = verify(latest)
-    assert 20 <= meta["step"] < 240 and meta["step"] != 100
+    assert 20 <= meta["step"] < 240  # none but the last would be saved
     assert journal.read(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == meta["step"]  # log_every_steps is 1
     assert f"interrupted after step {meta['step']} of 240, which is saved; the same command goes on" in errors
     if launcher == "alone":
