@@ -54,7 +54,7 @@ def press(process, lines):
 
 
 def assert_gone(workspace):
-    assert until(lambda: not workspace.processes(), 30), workspace.processes()
+    assert until(lambda: not workspace.processes()), workspace.processes()
 
 
 @pytest.mark.parametrize(("stage", "after_seconds"), [("data", 0.4), ("check", 0.2), ("train", 0.0), ("evaluate", 0.05), ("report", 0.2)])
