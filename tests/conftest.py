@@ -133,7 +133,7 @@ def make_workspace(tmp_path_factory: pytest.TempPathFactory, prefect_server: dic
         return made[-1]
 
     yield make
-    until(lambda: not any(workspace.processes() for workspace in made), 30)
+    until(lambda: not any(workspace.processes() for workspace in made), 30, pause_seconds=0.2)
     left = [p for workspace in made for p in workspace.processes()]
     for process in left:
         process.kill()

@@ -30,12 +30,12 @@ def runs(pid: int) -> bool:
         return False
 
 
-def until(condition: Callable[[], Any], seconds: float = 100.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 100.0, pause_seconds: float = 0.01) -> Any:
     """Ask again and again until a condition holds, and return what it gave; its last answer, a false one, when it has not held for so long.
 
     What another process or thread does takes as long as the machine is busy, and what a kernel tells of a process may come later than its end.
     """
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(pause_seconds)
     return found

@@ -31,7 +31,7 @@ def epochs(workspace):
 def wait_for_an_epoch(workspace):
     """Return once the training that runs now has noted another epoch."""
     before = epochs(workspace)
-    assert until(lambda: epochs(workspace) != before, 200)
+    assert until(lambda: epochs(workspace) != before, 200, pause_seconds=0.05)
 
 
 def begin(workspace, stage, *command, **env):
@@ -54,7 +54,7 @@ def press(process, lines):
 
 
 def assert_gone(workspace):
-    assert until(lambda: not workspace.processes()), workspace.processes()
+    assert until(lambda: not workspace.processes(), pause_seconds=0.1), workspace.processes()
 
 
 @pytest.mark.parametrize(("stage", "after_seconds"), [("data", 0.4), ("check", 0.2), ("train", 0.0), ("evaluate", 0.05), ("report", 0.2)])

@@ -21,7 +21,7 @@ PREFECT = str(Path(sys.executable).parent / "prefect")
 
 
 def wait_until(condition, seconds, what):
-    found = until(condition, seconds)
+    found = until(condition, seconds, pause_seconds=0.5)
     assert found, f"{what} did not happen within {seconds} s"
     return found
 
@@ -62,6 +62,12 @@ class Server:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
 
+    def has_pool(self):
+        try:
+            return self.ask("work_pools/modelyard")["name"] == "modelyard"
+        except OSError:
+            return False
+
     def flow_run(self, identifier):
         return self.ask(f"flow_runs/{identifier}")
 
@@ -81,10 +87,10 @@ def server(workspace):
 @pytest.fixture(scope="module")
 def triggered(server):
     """A flow run, asked for through the API and run by a worker."""
-    server.command("work-pool", "create", "modelyard", "--type", "process")
-    server.command("--no-prompt", "deploy", "--all")
-    worker = server.start("worker", "start", "--pool", "modelyard")
+    worker = server.start("worker", "start", "--pool", "modelyard", "--type", "process")  # makes the pool
     try:
+        wait_until(server.has_pool, 200, "the work pool")
+        server.command("--no-prompt", "deploy", "--all")
         deployment = server.ask("deployments/name/pipeline/on-demand")
         asked = server.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": {"overrides": FAST}})
         ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
