@@ -1,5 +1,18 @@
-"""`python -m flows` is `modelyard`."""
+"""`modelyard`, and `python -m flows`. While the command line is imported a Ctrl-C ends the process at once: nothing has begun that wants an end."""
 
-from flows.cli import entry
+import os
+import signal
 
-entry()
+
+def _leave(number: int, frame: object) -> None:
+    os.write(2, b"interrupted: nothing had begun\n")
+    os._exit(130)
+
+
+for _number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(_number, _leave)
+
+from flows.cli import entry  # noqa: E402 - the imports take a while
+
+if __name__ == "__main__":
+    entry()

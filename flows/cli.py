@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from components.errors import RunError, UserError
 
 COMMANDS = ("run", "tune", "plan", "why", "doctor", "find", "repeat", "list", "runs", "gc", "trace", "impact", "verify", "reproduce")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended
 _CONTINUES = ": the same command continues where it stopped"
 _EPILOG = """\
@@ -52,13 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
         pressed.set()
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job inherits it ignored
+    for number in _SIGNALS:  # SIGINT too: a shell's background job inherits it ignored
         signal.signal(number, interrupt)
     sys.unraisablehook = _press_again
     try:
         result: int = options.command(options)
+        _hear_nothing()
         return result
     except KeyboardInterrupt as error:
+        _hear_nothing()
         return _fail(options, f"{str(error) or 'interrupted'}{_CONTINUES}", 130)
     except Exception as error:
         if pressed.is_set():  # what an interrupt became in the code that it fell into, such as the RuntimeError of a __set_name__
@@ -68,6 +71,12 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error, RunError):
             return _fail(options, f"failed: {error}", 1)
         raise
+
+
+def _hear_nothing() -> None:
+    """The command has ended: a Ctrl-C that comes now would only make a traceback of its last line."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _fail(options: argparse.Namespace, message: str, code: int) -> int:

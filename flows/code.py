@@ -1,7 +1,7 @@
 """A hash of the code that a stage uses: the modules it reaches by import, found by reading source, nothing is imported.
 
 The hash is over syntax trees without docstrings, so a comment, a docstring or a reformatting does not make a model train again. Parsing was half of
-what an unchanged `modelyard run` costs; so what was found in a text is kept beside the byte code, by the text's hash, as Python keeps byte code.
+what an unchanged `modelyard run` costs; so what was found in a text is remembered (flows/memory.py), by the text's hash.
 """
 
 from __future__ import annotations
@@ -9,17 +9,14 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.util
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from components.files import read_json, sha256_file, write_json
 from components.spec.targets import module_source
+from flows.memory import Memory
 
 _OWN = ("components", "flows")
-_KEPT = 2000  # texts that are remembered, the newest
+_KEPT = 2000  # texts that are remembered
 
 Found = tuple[str, list[str]]  # a text's hash without docstrings, and the modules of ours that it imports
 
@@ -27,7 +24,7 @@ Found = tuple[str, list[str]]  # a text's hash without docstrings, and the modul
 def fingerprint(modules: Iterable[str]) -> dict[str, str]:
     """Return `{module: hash}` for the given modules and every module of this project that they reach by import."""
     found: dict[str, str] = {}
-    waiting, known = list(modules), len(_known())
+    waiting = list(modules)
     while waiting:
         module = waiting.pop()
         source = module_source(module) if module.partition(".")[0] in _OWN else None
@@ -36,18 +33,20 @@ def fingerprint(modules: Iterable[str]) -> dict[str, str]:
         found[module], imports = _read(source)
         waiting.extend(imports)
         waiting.append(module.rpartition(".")[0])  # importing a module runs its packages' __init__ too
-    if len(_known()) > known:
-        _remember()
+    _memory().keep()
     return dict(sorted(found.items()))
 
 
 @functools.cache
 def _read(source: Path) -> Found:
-    text, known = source.read_bytes(), _known()
+    text = source.read_bytes()
     key = hashlib.sha256(text).hexdigest()
-    if key not in known:
-        known[key] = _parse(text)
-    return known[key]
+    known = _memory().get(key)
+    if known is None:
+        known = _parse(text)
+        _memory().put(key, known)
+    code, imports = known
+    return code, imports
 
 
 def _parse(text: bytes) -> Found:
@@ -69,24 +68,8 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 @functools.cache
-def _known() -> dict[str, Found]:
-    """What earlier processes found, by the sha256 of a text; nothing when this file was changed since."""
-    try:
-        plain = read_json(_memory())
-        return {key: (code, imports) for key, (code, imports) in plain["texts"].items()} if plain["by"] == sha256_file(Path(__file__)) else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _remember() -> None:
-    """Keep what is known for the next process, where that may be written."""
-    if not sys.dont_write_bytecode:
-        with suppress(OSError):
-            write_json(_memory(), {"by": sha256_file(Path(__file__)), "texts": dict(list(_known().items())[-_KEPT:])})
-
-
-def _memory() -> Path:
-    return Path(importlib.util.cache_from_source(__file__)).with_suffix(".found.json")
+def _memory() -> Memory:
+    return Memory(__file__, _KEPT)
 
 
 def _imported(node: ast.AST) -> list[str]:

@@ -1,18 +1,27 @@
-"""The only reader of Hydra: command-line overrides -> one frozen Spec."""
+"""The only reader of Hydra: command-line overrides -> one frozen Spec.
+
+A composition takes Hydra a tenth of a second, and its import twice that; what it composed is remembered (flows/memory.py), by the content of conf/.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import re
 import threading
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from components.errors import UserError, nearest
 from components.spec.parse import parse_spec
 from components.spec.schema import Spec
+from flows.memory import Memory
 
 _ENVIRONMENT = re.compile(r"\$\{\s*(oc\.env|hydra|now|python_version)\s*:")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)=")  # of one key, without Hydra's signs + ~ @ and /
+_KEPT = 200  # compositions that are remembered: every experiment's, and the last commands'
 _LOCK = threading.Lock()  # Hydra keeps one global state a process
 
 
@@ -26,9 +35,34 @@ def compose(root: Path, overrides: list[str] | tuple[str, ...] = ()) -> Spec:
     Raises:
         UserError: a malformed override, an unknown group, value or key, a wrong type, an unresolved interpolation.
     """
-    plain, choices = _compose_plain(root / "conf", list(overrides))
+    conf = root / "conf"
+    key = _key(conf, list(overrides))
+    known = _memory().get(key)
+    if known is not None:
+        return parse_spec(json.loads(known))
+    plain, choices = _compose_plain(conf, list(overrides))
     plain["experiment"] = choices.get("experiment")
+    text = json.dumps(plain)
+    if key and key == _key(conf, list(overrides)) and json.loads(text) == plain:  # nobody changed a file meanwhile, and JSON can hold it
+        _memory().put(key, text)
+        _memory().keep()
     return parse_spec(plain)
+
+
+@functools.cache
+def _memory() -> Memory:
+    return Memory(__file__, _KEPT, versions=metadata.version("hydra-core"))
+
+
+def _key(conf: Path, overrides: list[str]) -> str:
+    """Return a hash of all that a composition is made of; "" where a file of conf/ asks for more, such as the environment."""
+    found = hashlib.sha256(json.dumps(overrides).encode())
+    for path in sorted(conf.rglob("*.yaml")):
+        text = path.read_bytes()
+        if _ENVIRONMENT.search(text.decode(errors="replace")):
+            return ""
+        found.update(f"{path.relative_to(conf)} {len(text)} ".encode() + text)
+    return found.hexdigest()
 
 
 def sources(root: Path, overrides: list[str] | tuple[str, ...] = ()) -> list[str]:

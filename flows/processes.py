@@ -126,9 +126,11 @@ def end_marked(token: str, mark: str = MARK) -> None:
 
 
 def _end(find: Callable[[], list[psutil.Process]]) -> None:
-    deadline = time.monotonic() + _KILL_SECONDS
-    while left := find():  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
-        if time.monotonic() > deadline:
+    deadline, found_none = time.monotonic() + _KILL_SECONDS, 0
+    while found_none < 2:  # twice: in the middle of an exec a process has no environment to be known by
+        left = find()  # looked for, not waited for: in a container whose first process reaps nobody the dead stay as zombies
+        found_none = 0 if left else found_none + 1
+        if left and time.monotonic() > deadline:
             raise RunError(f"processes that should be dead cannot be ended: {[p.pid for p in left]}; end them, then run the same command again")
         for process in left:
             with suppress(psutil.NoSuchProcess):

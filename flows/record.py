@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -73,6 +74,7 @@ def versions() -> dict[str, str]:
     return {name: version for name in _PACKAGES if (version := installed(name)) is not None}
 
 
+@functools.cache
 def installed(name: str) -> str | None:
     """Return the version of a package, or of `python` as stages are keyed by it; None where it is not installed."""
     if name == "python":
@@ -89,12 +91,20 @@ def machine() -> dict[str, Any]:
 
 def dvc_version(root: Path, key: str) -> dict[str, Any]:
     """Return the checksums by which DVC knows the raw and the prepared files of a data set: `{raw, prepared}`, null where dvc.lock has none."""
-    try:
-        stages = read_yaml(root / "dvc.lock")["stages"]
-    except (OSError, KeyError, TypeError, UserError):
-        stages = {}
+    lock = root / "dvc.lock"
+    stages = _stages_of(lock, lock.stat().st_mtime_ns) if lock.is_file() else {}
     outs = {out["path"]: out.get("md5") for name in (f"fetch@{key}", f"prepare@{key}") for out in stages.get(name, {}).get("outs", [])}
     return {"raw": outs.get((RAW / key).as_posix()), "prepared": outs.get((PREPARED / key).as_posix())}
+
+
+@functools.lru_cache(maxsize=1)
+def _stages_of(lock: Path, _mtime_ns: int) -> dict[str, Any]:
+    """The stages of dvc.lock, which is long, and asked for at every stage of a run."""
+    try:
+        stages: dict[str, Any] = read_yaml(lock)["stages"]
+    except (OSError, KeyError, TypeError, UserError):
+        return {}
+    return stages
 
 
 def _git(root: Path, *arguments: str, **environment: str) -> bytes | None:

@@ -21,8 +21,10 @@ import pytest
 from flows.processes import carrying
 from flows.project import python_command
 from tests.forked import run_command
+from tests.processes import until
 
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = ("systems/test_contract.py", "flows/test_interrupt.py", "chaos/test_chaos.py", "flows/test_run.py")
 MIRROR = Path(os.environ.get("MODELYARD_DATA_MIRROR", ROOT.parent / "shared" / "datasets"))
 
 
@@ -32,9 +34,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run the command line come first: one of them takes a minute, and begun last it would leave the other process idle."""
-    long = {item.path for item in items if "make_workspace" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in long)
+    """The longest files come first, then those that run the command line: begun last, a file of a minute would leave the other process idle."""
+    commands = {item.path for item in items if "make_workspace" in getattr(item, "fixturenames", ())}
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.relative_to(ROOT / "tests").as_posix()
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST) + (item.path not in commands)
+
+    items.sort(key=rank)
 
 
 @dataclass
@@ -126,6 +133,7 @@ def make_workspace(tmp_path_factory: pytest.TempPathFactory, prefect_server: dic
         return made[-1]
 
     yield make
+    until(lambda: not any(workspace.processes() for workspace in made), 30, pause_seconds=0.2)
     left = [p for workspace in made for p in workspace.processes()]
     for process in left:
         process.kill()

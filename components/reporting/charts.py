@@ -137,8 +137,13 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
         name: the prefix of all ids, so that two charts of one page do not mix them up.
         description: the text alternative.
     """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    for background in (figure.patch, *(axes.patch for axes in figure.axes)):
+        background.set(facecolor="none", edgecolor="none")
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    # Not savefig, which draws everything twice, the first time for the layout alone, which draws it too.
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -12,7 +12,7 @@ from flows.adapters.prefect import check_server
 from flows.machine.machine import Machine
 
 _PREFECT_PORT = 4200
-_ANSWER_SECONDS = 1.5
+_ANSWER_SECONDS = 3.0
 
 
 def prefect_server(machine: Machine) -> Finding:

@@ -10,11 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import yaml
 
@@ -22,7 +20,7 @@ from components.data.params import PREPARED, RAW, read_yaml
 from components.errors import RunError, UserError
 from components.files import sha256_file
 from flows.adapters.dvc import prepare, write_params
-from tests.processes import spawn
+from tests.processes import runs, spawn, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +78,7 @@ def outs(folder, stage):
 
 def test_the_adapter_imports_neither_torch_nor_dvc():
     code = "import sys, flows.adapters.dvc; print([m for m in ('torch', 'dvc', 'ray', 'prefect', 'hydra') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60).stdout.strip() == "[]"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200).stdout.strip() == "[]"
 
 
 # params.yaml
@@ -210,9 +208,9 @@ def test_an_unknown_key_is_a_run_error(root, lines):
 
 
 def slow_reader(root):
-    """Make the digits' reader tell its process id and sleep for a minute."""
+    """Make the digits' reader tell its process id and sleep."""
     reader = root / "components/data/sources/digits.py"
-    sleep = "    import os, time\n    print('asleep', os.getpid(), flush=True)\n    time.sleep(60)\n    path = raw"
+    sleep = "    import os, time\n    print('asleep', os.getpid(), flush=True)\n    time.sleep(600)\n    path = raw"
     reader.write_text(reader.read_text().replace("    path = raw", sleep))
     return reader
 
@@ -229,12 +227,10 @@ def test_an_interrupt_ends_the_stages_process_and_the_next_run_completes(root, l
         if line.startswith("asleep"):
             raise Stop
 
-    started = time.monotonic()
     with pytest.raises(Stop):
         prepare(root, "digits", interrupt)
-    assert time.monotonic() - started < 20
     (child,) = [int(line.split()[1]) for line in lines if line.startswith("asleep")]
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert until(lambda: not runs(child))
     assert not (root / PREPARED / "digits").exists()
     shutil.copy(ROOT / "components/data/sources/digits.py", reader)
     prepare(root, "digits", lines.append)
@@ -250,8 +246,8 @@ def test_ctrl_c_on_a_flow_leaves_no_process(root):
     assert flow.stdout is not None
     child = next(int(line.split()[1]) for line in flow.stdout if line.startswith("asleep"))
     flow.send_signal(signal.SIGINT)
-    assert flow.wait(timeout=20) != 0
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert flow.wait(timeout=200) != 0
+    assert until(lambda: not runs(child))
 
 
 def test_a_busy_lock_is_waited_for(root, lines):

@@ -20,6 +20,7 @@ from components.data.sampling import Part, epoch_batches
 from components.data.shards import ShardWriter
 from components.data.streams import Order, direct, threaded
 from flows.adapters.ray_data import ray_data
+from tests.processes import until
 
 ROOT = Path(__file__).parents[2]
 ROWS, BATCH, WIDE = 203, 8, 50_000
@@ -108,10 +109,7 @@ def test_closing_ends_the_work(cluster, dataset):
     steps = ray_data(dataset, [[Part(np.arange(32), 1.0)]] * 400)
     next(steps)
     steps.close()
-    deadline = time.monotonic() + 10
-    while (left := {t for t in threading.enumerate() if t.name != "Prefetcher"} - before) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not left
+    assert until(lambda: not {t for t in threading.enumerate() if t.name != "Prefetcher"} - before)
 
 
 def test_an_order_of_nothing_gives_nothing(cluster, dataset):

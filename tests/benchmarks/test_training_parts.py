@@ -53,7 +53,7 @@ def test_resume_times_the_step_after_the_checkpoint(small, tmp_path):
 def test_resume_measures_all_starts():
     rounds = resume.measure(replace(SYSTEMS["lenet5"], batch_size=4, rows=40), repeats=2)
     assert [list(r) for r in rounds] == [["fresh", "resumed at 0.1 %", "resumed at 90 %"]] * 2
-    assert all(0 < seconds < 5 for r in rounds for seconds in r.values())
+    assert all(0 < seconds < 100 for r in rounds for seconds in r.values())
 
 
 def test_ratios_to_a_fresh_start_are_taken_within_a_round():

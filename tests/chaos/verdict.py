@@ -16,7 +16,7 @@ from flows.store import MANIFEST, Store
 from flows.tracking import tracking_id
 from tests.chaos.arena import Arena, Attempt
 
-PATIENCE_SECONDS = 5.0  # for what dies with its driver
+PATIENCE_SECONDS = 30.0  # for what dies with its driver, in a second or two where nothing else runs
 _DVC = {"btime", "lock", "rwlock", "rwlock.lock", "modelyard-params.lock", "modelyard-repro.lock"}  # its folder's usual content, and our locks
 # Figures of the journal that no two runs have in common, and those of the watch, which looks at the steps of one process in one epoch.
 _TIMED = re.compile(r"seconds|_per_second|memory|share|mfu|^watch/")

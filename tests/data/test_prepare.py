@@ -103,7 +103,7 @@ def test_a_set_without_training_rows_is_refused(write, splits):
 def stage(folder, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "components.data", *arguments],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True, timeout=60,
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def test_a_disk_that_takes_no_more_exits_2_and_nothing_half_made_is_left(tmp_pat
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": plain}}))
     done = subprocess.run(
         ["sh", "-c", f"ulimit -f 64; exec {sys.executable} -B -m components.data fetch digits"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: the data cannot be written: File too large") and "Traceback" not in done.stderr
@@ -147,6 +147,6 @@ def test_an_interrupted_stage_exits_without_a_traceback_and_leaves_nothing(tmp_p
     with open(tmp_path / "data" / "raw" / "digits" / "digits.csv", "wb"):  # returns once the reader has opened its end
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=200)
     assert process.returncode == 130 and told == ""
     assert not (tmp_path / "data" / "prepared" / "digits").exists()

@@ -109,6 +109,6 @@ def test_preparing_needs_neither_torch_nor_scikit_learn(digits, tmp_path):
         "print([m for m in ('torch', 'sklearn', 'PIL') if m in sys.modules])"
     )
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"digits": to_plain(definition)}}))
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.stdout.strip() == "[]", done.stderr
     assert prepare(definition, raw, tmp_path / "again").content_sha256[:12] in (tmp_path / "data/prepared/digits/card.json").read_text()

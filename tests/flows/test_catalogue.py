@@ -49,6 +49,8 @@ def test_the_list_holds_every_experiment_with_its_best_finished_run(project):
 
 def test_an_experiment_that_does_not_compose_does_not_hide_the_others(project):
     folder = project / "conf" / "experiment" / "cnn"
+    for other in set(folder.parent.iterdir()) - {folder}:
+        shutil.rmtree(other)
     (folder / "broken.yaml").write_text((folder / "lenet5.yaml").read_text().replace("duration:", "duraton:"))
     rows = {row["experiment"]: row for row in catalogue()}
     assert "unknown key 'trainer.duraton'" in rows["cnn/broken"]["description"] and rows["cnn/lenet5"]["data"] == "digits"

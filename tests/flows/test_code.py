@@ -91,7 +91,7 @@ def test_what_is_remembered_changes_no_hash(project):
     assert not list(project.rglob("*.found.json"))
     assert fingerprint(project, LENET5, JOBS, options=()) == truth
     (memory,) = project.rglob("*.found.json")
-    assert memory.parent.name == "__pycache__" and set(truth.values()) == {code for code, _ in json.loads(memory.read_text())["texts"].values()}
+    assert memory.parent.name == "__pycache__" and set(truth.values()) == {code for code, _ in json.loads(memory.read_text())["entries"].values()}
     assert fingerprint(project, LENET5, JOBS, options=()) == truth
     edit(project, LENET5, "16 * 5 * 5, 120", "16 * 5 * 5, 121")
     after = fingerprint(project, LENET5, JOBS, options=())
@@ -103,8 +103,8 @@ def test_a_memory_that_is_damaged_or_another_version_s_is_none(project):
     truth = fingerprint(project, LENET5, options=())
     (memory,) = project.rglob("*.found.json")
     plain = json.loads(memory.read_text())
-    wrong = {key: ["0" * 16, []] for key in plain["texts"]}
-    for text in ("{", "[]", json.dumps({"by": "another", "texts": wrong}), json.dumps({"by": plain["by"], "texts": {"x": 1}})):
+    wrong = {key: ["0" * 16, []] for key in plain["entries"]}
+    for text in ("{", "[]", json.dumps({"by": "another", "entries": wrong}), json.dumps({"by": plain["by"], "entries": [1]})):
         memory.write_text(text)
         assert fingerprint(project, LENET5, options=()) == truth
     assert json.loads(memory.read_text()) == plain

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from components.errors import UserError
+from components.spec.parse import to_plain
 from components.spec.schema import Target
 from flows.compose import compose, group_choices, groups, sources
 
@@ -128,6 +134,36 @@ def test_composing_twice_gives_the_same_whatever_the_folder_one_stands_in(tmp_pa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert compose(ROOT) == first
+
+
+def test_what_was_composed_is_known_to_the_next_process_until_a_file_changes(tmp_path):
+    """On a copy of the project, each time in a process of its own that says whether it needed Hydra."""
+    for room in ("components", "flows", "conf"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def composed(*overrides):
+        code = f"""
+import json, sys
+from pathlib import Path
+from components.spec.parse import to_plain
+from flows.compose import compose
+print(json.dumps([to_plain(compose(Path.cwd(), {overrides!r})), "hydra" in sys.modules]))
+"""
+        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+    first = to_plain(compose(ROOT, ["trainer.duration=3ep"]))
+    assert composed("trainer.duration=3ep") == [first, True]
+    assert composed("trainer.duration=3ep") == [first, False]
+    assert composed("trainer.duration=4ep")[1] is True
+    for _ in range(2):
+        assert "did you mean 'trainer.duration'" in composed("trainer.duraton=3ep")
+    path = tmp_path / "conf" / "config.yaml"
+    path.write_text(path.read_text().replace("seed: 0", "seed: 5"))
+    assert composed("trainer.duration=3ep") == [{**first, "seed": 5}, True]
+    path.write_text(path.read_text().replace("seed: 5", "seed: ${oc.decode:${oc.env:SEED,7}}"))
+    assert [composed("trainer.duration=3ep")[1] for _ in range(2)] == [True, True]  # the environment is not remembered
 
 
 def test_the_files_of_a_composition_are_those_that_it_reads():

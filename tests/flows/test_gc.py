@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -133,7 +134,7 @@ def test_half_done_work_goes_unless_somebody_works_on_it_or_can_go_on_with_it(tm
     beating = threading.Event()
 
     def beat() -> None:
-        for number in range(100):
+        for number in itertools.count():
             lease_elsewhere(store.lease("train", keys["elsewhere"]), number)
             if beating.wait(0.1):
                 return
@@ -144,7 +145,7 @@ def test_half_done_work_goes_unless_somebody_works_on_it_or_can_go_on_with_it(tm
     use.name(("train", keys["here"]))
     try:
         living = Living(store.root)
-        living.watch(print, seconds=1.0)
+        living.watch(print, seconds=4.0)
         remover = Remover(store, living, lambda: keeping(ROOT, store, 3, living))
         gone, left = remover.remove(survey(store, remover.kept(), living))
     finally:
@@ -164,7 +165,7 @@ def test_what_a_dead_attempt_left_running_is_ended_before_its_directory_goes(tmp
     orphan = spawn(["sleep", "300"], env={**os.environ, MARK: "dead"}, start_new_session=True)
     assert psutil.pid_exists(orphan.pid)
     gc(store, remove=True)
-    assert orphan.wait(10) == -signal.SIGKILL
+    assert orphan.wait(100) == -signal.SIGKILL
     assert not list(store.root.glob("leases/*.json")) and not list(store.root.glob("stages/train/*"))
 
 
@@ -281,7 +282,7 @@ def test_a_name_given_while_a_stage_is_being_removed_waits_and_then_finds_it_gon
         assert found == []
         for path in (store.root / "stages" / "train").iterdir():
             path.rename(path.with_name(".aside"))
-    other.join(10)
+    other.join(100)
     use.close()
     assert found == [None]
 
@@ -289,14 +290,14 @@ def test_a_name_given_while_a_stage_is_being_removed_waits_and_then_finds_it_gon
 def test_runs_and_gc_on_one_store_at_once(tmp_path):
     """A run names a stage, looks for it, makes it where it is not, and reads it; gc, beside it, removes all that is not named."""
     code = f"""
-import sys, time
+import sys
 from pathlib import Path
 from components.files import digest
 from flows.in_use import InUse
 from flows.store import Store
 from tests.flows.stores import add_stage
-store, made, began = Store(Path({str(tmp_path)!r})), 0, time.monotonic()
-while time.monotonic() - began < 3:
+store, made = Store(Path({str(tmp_path)!r})), 0
+while made < 6:
     use = InUse(store.root, sys.argv[1], {{}})
     for number in range(3):
         parts = {{"stage": "train", "made_from": number}}
@@ -310,11 +311,10 @@ print(made)
     users = [subprocess.Popen([sys.executable, "-c", code, f"run-{n}"], cwd=ROOT, stdout=subprocess.PIPE, text=True) for n in range(2)]
     while any(user.poll() is None for user in users):
         remove_all(tmp_path, ("train", "none"))
-    made = [int(user.communicate()[0].splitlines()[-1]) for user in users]  # those before say who waits for whom
-    assert [user.returncode for user in users] == [0, 0] and sum(made) > 0
+    assert all(int(user.communicate()[0].splitlines()[-1]) >= 6 for user in users)  # the lines before say who waits for whom
+    assert [user.returncode for user in users] == [0, 0]
     store = Store(tmp_path)
     assert store.ledger.complaints() == []
     remove_all(tmp_path, ("train", "none"))
     kinds = [e.kind for e in store.ledger.entries()]
     assert kinds.count("removed") == kinds.count("stage") > 3  # every stage that was made is gone, and said to be
-    assert not psutil.pid_exists(users[0].pid)

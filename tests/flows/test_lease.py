@@ -16,6 +16,7 @@ from components.errors import RunError
 from components.files import read_json, write_json
 from flows.lease import Lease, is_dead, runs_here, this_process, write_holder
 from flows.processes import marked
+from tests.processes import runs, until
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -56,9 +57,9 @@ def test_a_live_holder_is_waited_for(tmp_path):
     with Lease(path, print):
         other = threading.Thread(target=second)
         other.start()
-        time.sleep(0.5)
+        assert until(lambda: said)
         order.append("first")
-    other.join(10)
+    other.join(100)
     assert order == ["first", "second"]
     assert len(said) == 1 and "is running train-1234; waiting for it" in said[0]
 
@@ -71,7 +72,7 @@ def test_after_a_killed_holder_the_lease_is_taken_at_once_and_what_it_had_starte
     holder.wait()
     assert child.is_running()  # a group of its own outlives it
     with Lease(path, said.append) as lease:
-        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        assert not runs(child.pid)
         lease.ownership.require()
     assert said == []
 
@@ -88,24 +89,47 @@ def elsewhere(path: Path, beat: int) -> None:
     write_json(path, {**asdict(replace(this_process(), token="theirs", place="another machine", host="node-7")), "beat": beat})
 
 
-def test_a_holder_elsewhere_is_waited_for_while_its_heart_beats_and_no_longer(tmp_path):
-    path, said, taken = tmp_path / "train-1234.json", [], []
+class Clock:
+    """Time that goes on when the test says so, and notes how often somebody has slept in it."""
+
+    def __init__(self) -> None:
+        self.now, self.slept = 0.0, 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, _seconds: float) -> None:
+        self.slept += 1
+        time.sleep(0.001)
+
+    def look(self) -> None:
+        """Return when somebody has looked at what there is now, and sleeps."""
+        before = self.slept
+        assert until(lambda: self.slept >= before + 2)
+
+
+def test_a_holder_elsewhere_is_waited_for_while_its_heart_beats_and_no_longer(tmp_path, monkeypatch):
+    path, said, clock = tmp_path / "train-1234.json", [], Clock()
+    monkeypatch.setattr("flows.lease.time", clock)
     elsewhere(path, 0)
 
     def second() -> None:
-        with Lease(path, said.append, lost_seconds=1.0):
-            taken.append(time.monotonic())
+        with Lease(path, said.append, lost_seconds=60.0):
+            pass
 
     waiting = threading.Thread(target=second)
     waiting.start()
-    for beat in range(1, 6):  # 2 s in all, never silent for one
-        time.sleep(0.4)
+    for beat in range(1, 6):  # 250 s in all, never silent for 60
+        clock.look()
+        clock.now += 50.0
         elsewhere(path, beat)
-    silent = time.monotonic()
-    assert not taken
-    waiting.join(10)
-    assert taken[0] - silent >= 0.9
-    assert "on node-7 is running train-1234" in said[0]
+    clock.look()
+    clock.now += 59.0
+    clock.look()
+    assert waiting.is_alive() and "on node-7 is running train-1234" in said[0]
+    clock.now += 2.0
+    waiting.join(100)
+    assert not waiting.is_alive()
 
 
 def test_an_unreadable_lease_counts_as_silent(tmp_path):
@@ -119,10 +143,7 @@ def test_the_heart_beats_and_stops_when_another_has_taken_over(tmp_path, monkeyp
     monkeypatch.setattr("flows.lease.BEAT_SECONDS", 0.05)
     path = tmp_path / "train-1234.json"
     with Lease(path, print) as lease:
-        deadline = time.monotonic() + 5
-        while read_json(path)["beat"] < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert read_json(path)["beat"] >= 2
+        assert until(lambda: read_json(path)["beat"] >= 2)
         elsewhere(path, 0)
         time.sleep(0.3)
         assert read_json(path)["token"] == "theirs"
@@ -147,14 +168,13 @@ def test_a_command_is_ended_with_all_that_it_started_when_its_driver_is_killed(t
     )  # fmt: skip
     grandchild = psutil.Process(int(driver.stdout.readline()))
     driver.kill()
-    grandchild.wait(10)
-    assert not grandchild.is_running()
+    assert until(lambda: not runs(grandchild.pid))
 
 
 def test_a_guard_returns_the_exit_code_and_leaves_nothing_of_the_group():
     done = subprocess.run(
         [sys.executable, "-m", "flows.guard", "sh", "-c", "sleep 300 & echo $!; exit 7"],
-        cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=30,
+        cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 7
-    assert not psutil.pid_exists(int(done.stdout)) or psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE
+    assert until(lambda: not runs(int(done.stdout)))

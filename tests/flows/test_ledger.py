@@ -128,7 +128,7 @@ for i in range(25):
     Ledger(Path({str(tmp_path)!r})).append("note", {{"i": i}})
 """
     writers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
-    assert [w.wait(60) for w in writers] == [0] * 4
+    assert [w.wait(200) for w in writers] == [0] * 4
     assert [e.number for e in Ledger(tmp_path).entries()] == list(range(1, 101)) and Ledger(tmp_path).complaints() == []
 
 

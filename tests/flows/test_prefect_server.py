@@ -8,23 +8,21 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 from flows.processes import end_group
+from tests.processes import until
 
 FAST = ["cluster=inline", "debug=fast", "tracking=disabled"]
 PREFECT = str(Path(sys.executable).parent / "prefect")
 
 
 def wait_until(condition, seconds, what):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.5)
+    found = until(condition, seconds, pause_seconds=0.5)
+    assert found, f"{what} did not happen within {seconds} s"
     return found
 
 
@@ -41,14 +39,14 @@ class Server:
         self.env["PREFECT_HOME"] = str(workspace.root.parent / "prefect-server")  # a database without the flow runs of other tests
         self.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.env['PATH']}"
         self.process = self.start("server", "start", "--host", "127.0.0.1", "--port", str(port))
-        wait_until(self.healthy, 90, "the server's start")
+        wait_until(self.healthy, 200, "the server's start")
 
     def start(self, *command):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen([PREFECT, *command], cwd=self.root, env=self.env, start_new_session=True, **quiet)
 
     def command(self, *command):
-        done = subprocess.run([PREFECT, *command], cwd=self.root, env=self.env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run([PREFECT, *command], cwd=self.root, env=self.env, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -63,6 +61,12 @@ class Server:
         request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
+
+    def has_pool(self):
+        try:
+            return self.ask("work_pools/modelyard")["name"] == "modelyard"
+        except OSError:
+            return False
 
     def flow_run(self, identifier):
         return self.ask(f"flow_runs/{identifier}")
@@ -83,14 +87,14 @@ def server(workspace):
 @pytest.fixture(scope="module")
 def triggered(server):
     """A flow run, asked for through the API and run by a worker."""
-    server.command("work-pool", "create", "modelyard", "--type", "process")
-    server.command("--no-prompt", "deploy", "--all")
-    worker = server.start("worker", "start", "--pool", "modelyard")
+    worker = server.start("worker", "start", "--pool", "modelyard", "--type", "process")  # makes the pool
     try:
+        wait_until(server.has_pool, 200, "the work pool")
+        server.command("--no-prompt", "deploy", "--all")
         deployment = server.ask("deployments/name/pipeline/on-demand")
         asked = server.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": {"overrides": FAST}})
         ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-        wait_until(lambda: server.flow_run(asked["id"])["state_type"] in ended, 120, "the flow run's end")
+        wait_until(lambda: server.flow_run(asked["id"])["state_type"] in ended, 200, "the flow run's end")
         yield server.flow_run(asked["id"])
     finally:
         end_group(worker, signal.SIGINT, 15)
@@ -117,7 +121,7 @@ def test_its_logs_are_on_the_server(server, triggered):
         found = server.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [triggered["id"]]}}, "limit": 200})
         return [log["message"] for log in found if log["message"].startswith("train: ran")]
 
-    assert wait_until(lines, 20, "the log line of the train stage")
+    assert wait_until(lines, 100, "the log line of the train stage")
 
 
 def test_the_command_line_uses_the_server(server, triggered, workspace):

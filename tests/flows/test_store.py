@@ -201,17 +201,22 @@ def test_two_processes_that_want_the_same_stage_run_it_once(tmp_path):
 import sys, time
 from pathlib import Path
 from flows.store import Partial, Store
-with Store(Path({str(tmp_path)!r})).run("train", {PARTS!r}, on_wait=lambda text: print("waited:", text)) as partial:
+folder = Path({str(tmp_path)!r})
+def wait(text):
+    print("waited:", text)
+    (folder / sys.argv[1]).touch()
+with Store(folder).run("train", {PARTS!r}, on_wait=wait) as partial:
     if isinstance(partial, Partial):
         print("ran")
-        with open({str(tmp_path / "ran")!r}, "a") as stream:
+        with open(folder / "ran", "a") as stream:
             stream.write("x")
-        time.sleep(1)
+        while len(list(folder.glob("waits-*"))) < 2:
+            time.sleep(0.01)
     else:
         print("reused")
 """
-    started = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    told = sorted(process.communicate(timeout=30)[0] for process in started)
+    started = [subprocess.Popen([sys.executable, "-c", code, f"waits-{n}"], cwd=ROOT, stdout=subprocess.PIPE, text=True) for n in range(3)]
+    told = sorted(process.communicate(timeout=200)[0] for process in started)
     assert (tmp_path / "ran").read_text() == "x"
     assert told[0] == "ran\n"
     assert all(t.startswith("waited: process ") and " is running train-" in t and t.endswith("reused\n") for t in told[1:])

@@ -18,6 +18,18 @@ def small(tmp_path_factory) -> Callable[[str], Small]:
 
 
 @pytest.fixture(scope="session")
+def first_of_its_kind(small) -> Callable[[str], bool]:
+    """Tell of an experiment whether it is the first one of its task and data set."""
+    kinds: dict[tuple[str, str], str] = {}
+
+    def is_first(experiment: str) -> bool:
+        spec = small(experiment).spec
+        return kinds.setdefault((spec.task.name, spec.data.name), experiment) == experiment
+
+    return is_first
+
+
+@pytest.fixture(scope="session")
 def group(tmp_path_factory) -> Iterator[Group]:
     workers = Group(2, tmp_path_factory.mktemp("group"))
     yield workers

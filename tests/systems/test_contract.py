@@ -181,8 +181,11 @@ def test_two_workers_are_one(small, group, experiment, tmp_path):
 
 
 @every
-def test_the_pipeline_runs_to_its_report(small, experiment, tmp_path):
-    """Check, train, evaluate and report, in this process; tests/flows does it with DVC, Ray and Prefect."""
+def test_the_pipeline_runs_to_its_report(small, experiment, first_of_its_kind, tmp_path):
+    """Check, train, evaluate and report, in this process; tests/flows does it with DVC, Ray and Prefect.
+
+    A report, half of the work, is drawn for one system of each task and data set: the pages of the others have the same sections.
+    """
     system = small(experiment)
     card = read_json(system.data / "card.json")
     lenient = replace(system.spec.check, min_rows=1, max_imbalance=1e9, max_leak_fraction=1.0, max_constant_fraction=1.0)
@@ -192,10 +195,11 @@ def test_the_pipeline_runs_to_its_report(small, experiment, tmp_path):
     with PipelineRun(ROOT, spec, [], "modelyard run", store, said.append, lambda stage, directory: nullcontext()) as run:
         outputs = {"directory": str(system.data), "content_sha256": card["content_sha256"]}
         run.done["data"] = Manifest("data", "tiny", {}, outputs, system.data, {}, 0.0, "")
-        for stage in ("check", "train", "evaluate", "report"):
+        for stage in ("check", "train", "evaluate", "report")[: 4 if first_of_its_kind(experiment) else 3]:
             assert run.stage(stage).status == "ran"
-    page = Path(run.report).read_text(encoding="utf-8")
-    assert experiment in page and page.count("<section") >= 4
+    if "report" in run.done:
+        page = Path(run.report).read_text(encoding="utf-8")
+        assert experiment in page and page.count("<section") >= 4
     assert set(run.metrics) == set(spec.evaluate.splits) and all(run.metrics.values())
     assert verify(Path(run.checkpoint))["spec"]["experiment"] == experiment
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from components.training import journal
 from components.training.checkpoint import Checkpoints, verify
 from components.training.notices import Notice, Told, graceful
 from components.training.session import LocalSession
+from tests.processes import until
 from tests.training import systems
 from tests.training.test_loop import assert_same_weights
 
@@ -32,7 +32,7 @@ LAUNCHERS = {
 @pytest.fixture(scope="module")
 def letter(plain, data) -> Callable[[Path], dict[str, Any]]:
     """A job of 240 steps, some seconds, of LeNet-5 on 32 x 32 images, for a folder."""
-    spec = plain("trainer.duration=240st", "trainer.checkpoint_every=100st", "optimizer.lr=0.01")
+    spec = plain("trainer.duration=240st", "trainer.checkpoint_every=1000st", "optimizer.lr=0.01")
     spec["augment"]["always"].append({"_target_": "components.data.transforms.Resize", "size": 32})
     return lambda folder: {"job": "train", "config": {"spec": spec, "data": str(data), "directory": str(folder / "run")}}
 
@@ -55,10 +55,7 @@ def start(launcher: str, letter: dict[str, Any], folder: Path) -> subprocess.Pop
 
 
 def wait_for_step(folder: Path, step: int) -> None:
-    deadline = time.monotonic() + 90
-    while not any(r["step"] >= step for r in journal.read(folder / "run" / "metrics.jsonl")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert until(lambda: any(r["step"] >= step for r in journal.read(folder / "run" / "metrics.jsonl")))
 
 
 @pytest.mark.parametrize(("launcher", "number"), [("alone", signal.SIGINT), ("torchrun", signal.SIGTERM)])
@@ -66,16 +63,16 @@ def test_a_signal_saves_the_step_it_came_in_and_the_same_command_goes_on(letter,
     process = start(launcher, letter(tmp_path), tmp_path)
     wait_for_step(tmp_path, 20)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=100)
     latest = Checkpoints(tmp_path / "run" / "checkpoints").path("latest")
     meta = verify(latest)
-    assert 20 <= meta["step"] < 240 and meta["step"] != 100
+    assert 20 <= meta["step"] < 240  # none but the last would be saved
     assert journal.read(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == meta["step"]  # log_every_steps is 1
     assert f"interrupted after step {meta['step']} of 240, which is saved; the same command goes on" in errors
     if launcher == "alone":
         assert process.returncode == 130 and "Traceback" not in errors
     again = start(launcher, letter(tmp_path), tmp_path)
-    assert again.wait(timeout=90) == 0
+    assert again.wait(timeout=200) == 0
     again.stderr.close()
     assert [r["step"] for r in journal.read(tmp_path / "run" / "metrics.jsonl") if r.get("name") == "start"] == [0, meta["step"]]
     folders = [folder / "run" / "checkpoints" / "step_00000240" for folder in (tmp_path, whole)]
@@ -87,11 +84,11 @@ def test_the_first_signal_is_told_and_the_second_aborts(capsys):
     with graceful() as told:
         assert told.notice is Notice.NONE
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.01)
-        assert told.notice is Notice.STOP and "once more aborts" in capsys.readouterr().err
+        assert until(lambda: told.notice is Notice.STOP)
+        assert "once more aborts" in capsys.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
+            until(lambda: False)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 

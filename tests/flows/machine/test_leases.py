@@ -88,4 +88,4 @@ def test_ten_thousand_stages_are_no_burden(machine):
         (folder / f"{number:016x}").mkdir(parents=True)
     started = time.process_time()
     leases.leftovers(machine)
-    assert time.process_time() - started < 0.1
+    assert time.process_time() - started < 1.0  # a hundredth of a second; a minute, were each folder looked into

@@ -34,7 +34,7 @@ def test_lenet_is_sound_and_nothing_else_changes(write, splits):
     assert [row for row in result["checks"] if row["status"] in ("warn", "fail")] == [] and result["failed"] == 0
     assert all(set(row) == KEYS for row in result["checks"])
     assert json.loads(json.dumps(result)) == result  # plain data
-    assert result["seconds"] < 20
+    assert 0 < result["seconds"] < 100  # one or two where nothing else runs
     assert {row["check"] for row in result["checks"]} >= {f"D{n}" for n in (1, 2, 3, 5, 6, 7, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19, 20)}
     assert {row["name"] for row in result["checks"] if row["status"] == "skipped"} == {"loss terms", "prime images", "no look ahead"}
 
