@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -92,15 +91,10 @@ def preflight(spec: Spec) -> None:
 
 def _require_local_resources(cluster: ClusterSpec) -> None:
     """For a cluster of our own the machine is the limit; a running cluster is asked when it is connected to."""
-    from flows.adapters.ray import require_resources
+    from flows.adapters.ray import local_resources, require_resources
 
     if cluster.address is None:
-        available = {"CPU": float(os.cpu_count() or 1)}
-        if cluster.gpus_per_worker:
-            import torch
-
-            available["GPU"] = float(torch.cuda.device_count())
-        require_resources(cluster, available)
+        require_resources(cluster, local_resources(cluster))
 
 
 def _require_cluster(address: str | None) -> None:

@@ -136,6 +136,16 @@ def as_error(record: dict[str, Any], who: str = "the worker group") -> BaseExcep
     return RunError(f"{who} failed: {record['kind']}: {record['error']}\n{record['traceback']}")
 
 
+def local_resources(cluster: ClusterSpec) -> dict[str, float]:
+    """Return the CPUs of this machine, and its GPUs where the cluster asks for some: a look at them costs the import of torch."""
+    found = {"CPU": float(os.cpu_count() or 1)}
+    if cluster.gpus_per_worker:
+        import torch
+
+        found["GPU"] = float(torch.cuda.device_count())
+    return found
+
+
 def require_resources(cluster: ClusterSpec, available: dict[str, float]) -> None:
     """Refuse a group that the cluster can never hold; Ray Train would wait for it for ever.
 

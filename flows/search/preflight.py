@@ -12,6 +12,7 @@ from components.spec.parse import to_plain
 from components.spec.schema import ClusterSpec, Spec, TuneSpec
 from components.spec.space import parse_space
 from flows import stages
+from flows.adapters.ray import local_resources
 from flows.compose import compose
 from flows.search.values import overrides_of, without_search
 
@@ -28,9 +29,11 @@ def preflight(root: Path, spec: Spec, overrides: list[str], announce: Callable[[
         announce: takes a line for the person who watches.
 
     Raises:
-        UserError: a key of the space is unknown, a value of it is refused, or it changes nothing about what is trained.
+        UserError: this machine cannot hold a trial; a key of the space is unknown, a value of it is refused, or it changes nothing about the training.
     """
     assert spec.tune is not None
+    if spec.cluster.address is None:  # a running cluster is asked when it is connected to
+        trials_at_once(spec.cluster, spec.tune, local_resources(spec.cluster))
     base = _trained(spec)
     moved: dict[str, bool] = {}
     data: set[str] = set()

@@ -117,42 +117,38 @@ def test_nothing_of_tune_is_left(workspace, searched):
 
 
 def test_a_search_that_was_killed_goes_on(workspace, searched):
-    """The driver is killed in the middle of the second trial: the first is not tried again, the second goes on from its checkpoint."""
+    """The driver is killed in the middle of the second trial: the first is not trained again, the second goes on from its checkpoint."""
     asked = ("tune", "tune=random", "tune.budget.trials=3", "tune.at_once=1", "tune.warm_start=false", *SHORT, "trainer.duration=6ep")
     process = workspace.start(*asked)
     wait_for(lambda: sum(event["kind"] == "end" for event in partial_journal(workspace)) == 1 and partial_journal(workspace)[-1]["kind"] == "result")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    before = partial_journal(workspace)
+    train = workspace.root / "store" / "stages" / "train"
+    (first,) = {event["trial"] for event in partial_journal(workspace) if event["kind"] == "end"}
+    (training,) = {event["training"] for event in partial_journal(workspace) if event["trial"] == first and event["kind"] == "result"}
+    made = (train / training / "manifest.json").stat().st_mtime_ns
     found = workspace.result(*asked)
     after = journal_of(found["directory"])
-    (first,) = {event["trial"] for event in before if event["kind"] == "end"}
-    assert [event for event in after if event["trial"] == first] == [event for event in before if event["trial"] == first]
+    assert (train / training / "manifest.json").stat().st_mtime_ns == made
     rows = trials_of(found["directory"])
     assert [row["status"] for row in rows] == ["finished"] * 3
     for row in rows:
         assert [point[0] for point in row["curve"]] == [20, 40, 60, 80, 100, 120]
-    train = workspace.root / "store" / "stages" / "train"
     for event in {event["trial"]: event for event in after if event["kind"] == "result"}.values():
         steps = [record["step"] for record in read(train / event["training"] / "metrics.jsonl") if record["kind"] == "epoch"]
         assert steps == [20, 40, 60, 80, 100, 120]  # each epoch once, in one training
 
 
-def test_what_is_known_from_before_is_begun_with(workspace, searched):
-    """The same space and data: the best of the finished search is the first that the next one tries, and its training is reused."""
-    asked = ("tune", "tune=random", "tune.budget.trials=1", *SHORT, "trainer.duration=6ep")
-    found = workspace.result(*asked)
-    known = [json.loads(path.read_text()) for path in (workspace.root / "store" / "stages" / "tune").glob("*/trials.json")]
-    (earlier,) = [k for k in known if k["algorithm"] == "random" and len(k["trials"]) == 3]
-    best = min(earlier["trials"], key=lambda row: row["best"])
-    assert found["values"] == best["values"] and found["value"] == best["best"]
-
-
 def test_a_budget_of_time_ends_the_search_with_the_best_until_then_and_a_cap_removes_the_others(workspace, searched):
-    asked = ("tune", "tune=random", "tune.budget.trials=50", "tune.seed=3", "tune.at_once=1", *SHORT)
+    """It begins with what the search before found best in the same space; that training is there, and another run's."""
+    asked = ("tune", "tune=random", "tune.budget.trials=50", "tune.seed=3", "tune.at_once=1", *SHORT, "trainer.duration=6ep")
+    known = [json.loads(path.read_text()) for path in (workspace.root / "store" / "stages" / "tune").glob("*/trials.json")]
+    (earlier,) = [k for k in known if k["algorithm"] == "random"]
     found = workspace.result(*asked, "tune.budget.hours=0.004", "tune.disk_gib=0.0001")
     rows = trials_of(found["directory"])
     assert 1 <= len(rows) < 50
+    assert rows[0]["values"] == min(earlier["trials"], key=lambda row: row["best"])["values"]
+    rows = [row for row in rows if row["curve"]]
     trainings = {e["trial"]: e["training"] for e in journal_of(found["directory"]) if e["kind"] == "result"}
     train = workspace.root / "store" / "stages" / "train"
     there = {row["name"] for row in rows for suffix in ("", ".partial") if (train / f"{trainings[row['name']]}{suffix}").is_dir()}
@@ -164,7 +160,7 @@ def test_a_budget_of_time_ends_the_search_with_the_best_until_then_and_a_cap_rem
 
 def test_the_weights_are_taken_over(workspace, searched):
     """Population-based training: the worse of two goes on from the checkpoint of the better one, with other values."""
-    asked = ("tune", "tune=pbt", "tune.budget.trials=3", "tune.grace=0.5", "tune.warm_start=false", *SHORT, "trainer.duration=6ep", "seed=5")
+    asked = ("tune", "tune=pbt", "tune.budget.trials=2", "tune.grace=0.5", "tune.warm_start=false", *SHORT, "seed=5")
     found = workspace.result(*asked)
     events = journal_of(found["directory"])
     exploit = next(event for event in events if event["kind"] == "exploit")
