@@ -29,7 +29,7 @@ def preflight(root: Path, spec: Spec, overrides: list[str], announce: Callable[[
         announce: takes a line for the person who watches.
 
     Raises:
-        UserError: this machine cannot hold a trial; a key of the space is unknown, a value of it is refused, or it changes nothing about the training.
+        UserError: a trial does not fit this machine; a key of the space is unknown, a value of it is refused, or it changes no training.
     """
     assert spec.tune is not None
     if spec.cluster.address is None:  # a running cluster is asked when it is connected to
