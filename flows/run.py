@@ -208,6 +208,8 @@ class PipelineRun:
 
     def end_with_training(self) -> None:
         """Write down that the run ends here: it is another's upstream, or a trial."""
+        if "train" in self.done and "evaluate" not in self.done:  # whose figures would end the tracking
+            self._tracking.finish(self.done["train"].key, self.done["train"].directory / "metrics.jsonl", {})
         self._record("trained")
 
     def _announce_upstream(self, line: str) -> None:

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -158,11 +160,15 @@ def test_a_budget_of_time_ends_the_search_with_the_best_until_then_and_a_cap_rem
     assert len(there) <= 2 if ended else True  # the best, and the one that the budget's end cut off
 
 
-def test_the_weights_are_taken_over(workspace, searched):
+@pytest.fixture(scope="module")
+def taken_over(workspace, searched):
     """Population-based training: the worse of two goes on from the checkpoint of the better one, with other values."""
-    asked = ("tune", "tune=pbt", "tune.budget.trials=2", "tune.grace=0.5", "tune.warm_start=false", *SHORT, "seed=5")
-    found = workspace.result(*asked)
-    events = journal_of(found["directory"])
+    asked = ("tune", "tune=pbt", "tune.budget.trials=2", "tune.grace=0.5", "tune.warm_start=false", *SHORT, "seed=5", "tracking=offline")
+    return workspace.result(*asked)
+
+
+def test_the_weights_are_taken_over(workspace, taken_over):
+    events = journal_of(taken_over["directory"])
     exploit = next(event for event in events if event["kind"] == "exploit")
     after = [
         e
@@ -176,6 +182,15 @@ def test_the_weights_are_taken_over(workspace, searched):
     own = [e["value"] for e in events if e["kind"] == "result" and e["trial"] == exploit["trial"] and e["step"] <= exploit["step"]]
     donor = [e["value"] for e in events if e["kind"] == "result" and e["trial"] == exploit["from"] and e["step"] <= exploit["step"]]
     assert abs(after[0]["value"] - donor[-1]) < abs(after[0]["value"] - own[-1])
+
+
+def test_trials_are_tracked_in_the_group_of_the_search(workspace, taken_over):
+    folders = list((workspace.root / "store" / "runs").glob("*/wandb/offline-run-*"))
+    assert len(folders) >= 3  # the two that were drawn, and the one that took over
+    for folder in folders:
+        command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(folder)]
+        printed = subprocess.run(command, capture_output=True, text=True, env=workspace.env)
+        assert printed.returncode == 0 and taken_over["run_id"] in printed.stdout, printed.stderr
 
 
 @pytest.mark.parametrize(
