@@ -9,13 +9,19 @@ from typing import Any
 
 from components.errors import UserError
 from components.spec.parse import to_plain
-from components.spec.schema import ClusterSpec, Spec, TuneSpec
+from components.spec.schema import ClusterSpec, MonitorSpec, Spec, TuneSpec
 from components.spec.space import parse_space
 from flows import stages
 from flows.adapters.ray import local_resources
 from flows.compose import compose
 from flows.search.values import overrides_of, without_search
 
+# Of the metrics whose names leave no doubt, which way is better.
+_BETTER: dict[str, tuple[str, ...]] = {
+    "max": ("accuracy", "mean_iou", "mean_average_precision_50", "bleu", "elbo"),
+    "min": ("loss", "cost", "nll", "nats_per_token", "perplexity", "frechet"),
+}
+_WORDS = {"max": "more", "min": "less"}
 _OTHER_WEIGHTS = ("model", "task", "data", "loss")  # what population-based training cannot vary: a checkpoint of one does not fit another
 
 
@@ -29,9 +35,11 @@ def preflight(root: Path, spec: Spec, overrides: list[str], announce: Callable[[
         announce: takes a line for the person who watches.
 
     Raises:
-        UserError: a trial does not fit this machine; a key of the space is unknown, a value of it is refused, or it changes no training.
+        UserError: the mode contradicts the metric; a trial does not fit this machine; a key of the space is unknown, a value of it is refused,
+            or it changes no training.
     """
     assert spec.tune is not None
+    _check_monitor(spec.trainer.monitor)
     if spec.cluster.address is None:  # a running cluster is asked when it is connected to
         trials_at_once(spec.cluster, spec.tune, local_resources(spec.cluster))
     base = _trained(spec)
@@ -57,6 +65,17 @@ def preflight(root: Path, spec: Spec, overrides: list[str], announce: Callable[[
         )
     for key in sorted(data):
         announce(f"tune: {key} changes the data: each of its values is a data stage of its own")
+
+
+def _check_monitor(monitor: MonitorSpec) -> None:
+    name = monitor.metric.rpartition("/")[2]
+    better = next((mode for mode, names in _BETTER.items() if name in names), monitor.mode)
+    if better != monitor.mode:
+        raise UserError(
+            f"trainer.monitor.mode contradicts its metric, and the search would look for the worst: of {name}, {_WORDS[better]} is better",
+            received=f"{monitor.metric}, mode={monitor.mode}",
+            expected=f"trainer.monitor.mode={better}",
+        )
 
 
 def _trained(spec: Spec) -> Any:

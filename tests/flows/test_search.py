@@ -201,6 +201,7 @@ def test_trials_are_tracked_in_the_group_of_the_search(workspace, taken_over):
         (("tune=random", "tune.space.optimizer.lr.log_uniform=[0.1, 0.1]"), "tune.space.optimizer.lr is an empty range"),
         (("tune=random", "tune.space.check.min_rows={integer: [1, 3]}"), "varies what does not change the training: check.min_rows"),
         (("tune=pbt", "tune.space.model.dropout={uniform: [0.0, 0.5]}"), "model.dropout"),
+        (("tune=random", "trainer.monitor.mode=max"), "trainer.monitor.mode contradicts its metric"),
         (("tune=random", "trainer.monitor.metric=validation/accurracy"), "trainer.monitor.metric is not reported"),
         ((), "there is no search to make"),
     ],
