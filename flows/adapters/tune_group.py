@@ -63,6 +63,8 @@ def _fit(order: dict[str, Any], directory: Path) -> None:
 
     cluster = parse(ClusterSpec, order["cluster"], "cluster")
     wanted = parse(TuneSpec, order["tune"], "tune")
+    # Tune's usage statistics would import it here: a second, and two folders that this process's end leaves among the temporary files.
+    sys.modules["wandb"] = None  # type: ignore[assignment]
     random.seed(wanted.seed)  # which population-based training draws from
     np.random.seed(wanted.seed)
     _connect(cluster)
