@@ -31,5 +31,6 @@ def _written(value: Any) -> str:
         return json.dumps(value)
     if _WORD.fullmatch(value) and value.lower() not in _MEANING:
         return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # In Hydra's quotes a backslash means itself, but before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
     return f"'{escaped}'"

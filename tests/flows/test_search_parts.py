@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
     "values",
     [
         {"optimizer.lr": 1e-05, "trainer.batch_size": 64, "trainer.sync_batchnorm": True, "trainer.clip_norm": None},
-        {"trainer.duration": "3ep", "description": "it's {odd}, with \\ and [more]: a = b", "source": "true"},
+        {"trainer.duration": "3ep", "description": "it's {odd}, with \\ and [more]: a = b", "source": "ends with \\"},
+        {"description": "true", "source": "\\'"},
     ],
 )
 def test_values_come_back_from_a_command_line_as_they_were(values):
