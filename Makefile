@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 demo: install
 	$(BIN)/modelyard run
 
-# Two processes, a file's tests in one of them, long files first (tests/conftest.py). Compiled modules are kept: the tests start hundreds of processes.
+# Three processes, though two cores are enough: half of the time is waiting for Ray, Prefect and DVC. A file's tests in one of them, long files first
+# (tests/conftest.py). Compiled modules are kept: the tests start hundreds of processes.
 test: install
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # kill -9 at every step of every stage, on whoever works there: some hundred cells, an hour or two. `python -m tests.chaos train ray` plays a part.
 chaos: install

@@ -34,7 +34,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files come first, then those that run the command line: begun last, a file of a minute would leave the other process idle."""
+    """The longest files come first, then those that run the command line: begun last, a file of a minute would leave the others idle."""
     commands = {item.path for item in items if "make_workspace" in getattr(item, "fixturenames", ())}
 
     def rank(item: pytest.Item) -> int:

@@ -9,7 +9,7 @@ import torch
 
 from components.data.skeleton import JOINTS, TORSO
 from components.metrics.pose import Pose
-from components.reporting.page import _draw, _environment
+from components.reporting.page import draw
 from components.reporting.sections.pose import draw_pose, draw_strip, pose
 
 K, ROWS = len(JOINTS), 14
@@ -36,7 +36,7 @@ def run(*frames: int) -> SimpleNamespace:
 def test_photos_and_clips_are_drawn_deterministically():
     for frames, pictures in (((), 14), ((4,), 8)):
         sections = [pose(run(*frames)) for _ in range(2)]
-        first, second = (_draw(_environment(), section) for section in sections)
+        first, second = (draw(section) for section in sections)
         assert first == second
         assert first.count("<img") == pictures and "left wrist" in first and "<svg" in first
         assert "occluded" in first and "over torso diameters" in first
