@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.chaos.crowd import crowd
 from tests.chaos.matrix import CELLS, COMMAND, SETTINGS
 from tests.chaos.play import arenas
 from tests.chaos.verdict import Facts, complaints, finished_stages, sound
@@ -47,7 +48,6 @@ def test_the_run_is_killed(played, name):
     cell = BY_NAME[name]
     ended = arena.attempt(*COMMAND, *SETTINGS[cell.setting], "cluster.workers=1", fault=(cell.step, cell.victim))
     assert ended.killed and ended.code == -9, ended.output
-    assert arena.left_running(100) == []  # the worker group, Ray, DVC and the tracker notice that their driver is gone, though nobody comes after
 
 
 def test_and_ends_as_if_it_had_not_been(played):
@@ -55,3 +55,8 @@ def test_and_ends_as_if_it_had_not_been(played):
     finished = finished_stages(arena.root / "store")
     assert finished == {"data", "check", "train", "evaluate", "report"}
     assert list(complaints(arena, facts, finished, arena.attempt(*COMMAND, *SETTINGS["inline"]))) == []
+
+
+def test_three_pipelines_at_once_run_every_stage_once(played):
+    arena, _ = played
+    assert list(crowd(arena, 3, timeout_seconds=240)) == []

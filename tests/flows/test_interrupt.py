@@ -91,3 +91,12 @@ def test_ctrl_c_while_ray_trains(workspace):
     assert latest.read_text().strip() == f"step_{step:08d}"
     assert seconds < 45
     assert_gone(workspace)
+
+
+def test_kill_of_the_driver_leaves_nothing_running(workspace):
+    """SIGKILL: the worker group, Ray, the Prefect server and the tracker notice that their driver is gone."""
+    process, _ = begin(workspace, "train", "run", "trainer.duration=600ep", "cluster.workers=1", **OWN_SERVER)
+    wait_for_an_epoch(workspace)
+    process.kill()
+    process.wait()
+    assert_gone(workspace)
