@@ -77,7 +77,7 @@ def ray():
     ray.shutdown()
 
 
-@pytest.mark.parametrize("algorithm", ["asha", "hyperband", "median"])
+@pytest.mark.parametrize("algorithm", ["hyperband", "median"])
 def test_a_scheduler_spends_less_and_trains_the_best_to_its_end(algorithm, ray, tmp_path, monkeypatch):
     from ray import tune
 
