@@ -166,6 +166,33 @@ class EvaluateSpec:
 
 
 @dataclass(frozen=True)
+class SliceSpec:
+    """Which part of the test data may not become worse: every class, of every column of classes."""
+
+    min_rows: int = at_least(1, 30)  # of a slice; of fewer nothing can be said
+    margin: float = at_least(0.0, 0.02)  # of the champion's mean: a slice that is surely worse by more than this is a refusal
+
+
+@dataclass(frozen=True)
+class GateSpec:
+    """What a candidate must show before it is promoted; what needs a champion is left out where there is none."""
+
+    split: Literal["validation", "test"] = "test"
+    score: Literal["accuracy", "loss"] | None = None  # of each sample; null: accuracy where samples have one label, else the loss
+    margin: float = at_least(0.0, 0.02)  # of the champion's mean, by which the interval's worse end may miss it; 0: surely better
+    confidence: float = within(0.5, 0.9999, 0.95)
+    resamples: int = at_least(100, 2000)  # of the paired bootstrap
+    seed: int = at_least(0, 0)
+    expectations: bool = True  # those of the experiment must be met
+    slices: SliceSpec | None = field(default_factory=SliceSpec)
+    calibration_margin: float | None = at_least(0.0, 0.02)  # that the expected calibration error may grow by
+    max_leak_fraction: float = at_least(0.0, 0.0)  # of the rows that are judged, how many the candidate may have been trained on
+    max_size_mib: float | None = at_least(0.0, None)  # of the weights
+    max_latency_milliseconds: float | None = at_least(0.0, None)  # of one sample, the median on the machine that judges
+    max_slowdown: float | None = at_least(1.0, None)  # that latency over the champion's
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     backend: Literal["inline", "ray"] = "ray"
     address: str | None = None  # of a running Ray cluster; null starts one here and stops it afterwards
@@ -243,6 +270,7 @@ class Spec:
     resume: ResumeSpec = field(default_factory=ResumeSpec)
     check: CheckSpec = field(default_factory=CheckSpec)
     evaluate: EvaluateSpec = field(default_factory=EvaluateSpec)
+    gate: GateSpec = field(default_factory=GateSpec)
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
     tune: TuneSpec | None = None  # search before training, and train the best

@@ -16,12 +16,13 @@ from components.tasks.base import Task
 from components.training import checkpoint
 from components.training.evaluator import evaluate as evaluate_split
 from components.training.inputs import Inputs
+from components.training.scores import SCORES, Columns, join_scores, score_part, write_scores
 from components.training.session import Session, gather
 from components.training.system import build_system
 
 
 def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
-    """Evaluate a checkpoint into `config["directory"]`: metrics.json, samples.npz and gallery.npz (of the last split).
+    """Evaluate a checkpoint into `config["directory"]`: metrics.json, scores.npz, and, of the last split, samples.npz and gallery.npz.
 
     Args:
         session: this worker's place in the group.
@@ -33,16 +34,20 @@ def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
     spec, data, directory = parse_spec(config["spec"]), Path(config["data"]), Path(config["directory"])
     meta = checkpoint.verify(Path(config["checkpoint"]))
     results: dict[str, Any] = {}
+    scores: dict[str, Columns] = {}
     for split in spec.evaluate.splits:
         inputs = Inputs(data, split, spec, session)
         model, task = build_system(spec, inputs.dataset.card, session, config.get("upstream"))
         checkpoint.load_weights(Path(config["checkpoint"]), model, meta["weights"])
         parts: list[dict[str, Tensor]] = []
         results[split] = evaluate_split(session, task, task.split(model), inputs, spec.evaluate, parts)
+        every_rank = gather(session, [score_part(part) for part in parts])
+        scores[split] = join_scores([part for rank in every_rank for part in rank])
     everything = gather(session, parts)
     if session.rank == 0:
         _write_samples(directory / "samples.npz", [part for rank in everything for part in rank], inputs)
         _write_gallery(directory / "gallery.npz", task, model, inputs, spec.evaluate.batch_size)
+        write_scores(directory / SCORES, scores)
         write_json(directory / "metrics.json", results)
     return results
 

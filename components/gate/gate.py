@@ -1,0 +1,85 @@
+"""May a candidate take the champion's place? All checks together, as plain data that is kept and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.data.dataset import ShardDataset
+from components.errors import UserError
+from components.gate import findings
+from components.gate.contender import Contender
+from components.gate.findings import Finding, Paired
+from components.gate.rows import FairRows, fair_rows
+from components.gate.slices import slices_of
+from components.spec.schema import Expectation, GateSpec
+
+Judged = tuple[str, bool]  # a metric's name, and whether more is better
+
+
+def judge(
+    candidate: Contender, champion: Contender | None, data: Path, gate: GateSpec, wishes: Sequence[Expectation], judged_by: Judged
+) -> dict[str, Any]:
+    """Return `{passed, score, findings: [{name, passed, detail, numbers}], rows, compared_rows, gain}`, plain data.
+
+    Args:
+        candidate, champion: evaluated on the same data; without a champion only what the candidate must show by itself is looked at.
+        data: the prepared data that both were evaluated on.
+        wishes: what is expected of the experiment.
+        judged_by: the metric that the experiment is judged by.
+
+    Raises:
+        UserError: the gate's split or score is not one of the evaluation.
+    """
+    judged = ShardDataset(data, gate.split)
+    rows = fair_rows(judged, candidate.trained_on, None if champion is None else champion.trained_on)
+    found = [findings.leak(rows, gate)]
+    found += findings.expectations(candidate, wishes) if gate.expectations else []
+    paired = None if champion is None else _pair(candidate, champion, rows, gate)
+    if champion is not None and paired is not None:
+        found += _against(candidate, champion, paired, judged, gate, judged_by)
+    found += findings.budgets(candidate, champion, gate)
+    told = next((f.numbers for f in found if paired is not None and f.name == paired.score), {})
+    return {
+        "passed": all(finding.passed for finding in found),
+        "score": None if paired is None else paired.score,
+        "gain": {name: told[name] for name in ("candidate", "champion", "gain", "lower", "upper") if name in told} or None,
+        "rows": rows.total,
+        "compared_rows": 0 if paired is None else len(paired.rows),
+        "findings": [asdict(finding) for finding in found],
+    }
+
+
+def _against(candidate: Contender, champion: Contender, paired: Paired, judged: ShardDataset, gate: GateSpec, judged_by: Judged) -> list[Finding]:
+    found: list[Finding | None] = [findings.score(paired, gate)]
+    if gate.slices is not None and len(paired.rows):
+        found += findings.slices(paired, slices_of(judged), gate)
+    if judged_by[0] != paired.score:
+        found.append(findings.headline(candidate, champion, *judged_by, gate))
+    found.append(findings.calibration(candidate, champion, gate))
+    return [finding for finding in found if finding is not None]
+
+
+def _pair(candidate: Contender, champion: Contender, rows: FairRows, gate: GateSpec) -> Paired:
+    """The scores of both on the fair rows that both were evaluated on."""
+    both = [contender.scores(gate.split) for contender in (candidate, champion)]
+    known = [name for name in ("accuracy", "loss") if all(name in scores for scores in both)]
+    name = gate.score or (known[0] if known else "")
+    if name not in known:
+        raise UserError(
+            f"the gate finds no score to compare on the split '{gate.split}'",
+            received=f"gate.score={gate.score}, gate.split={gate.split}",
+            expected=f"one of: {', '.join(known)}" if known else "a split among evaluate.splits",
+        )
+    shared = np.intersect1d(np.intersect1d(both[0]["sample_id"], both[1]["sample_id"]), rows.fair)
+    first, second = (scores[name][np.isin(scores["sample_id"], shared)].astype(np.float64) for scores in both)
+    return Paired(name, first, second, shared)
+
+
+def refusals(verdict: dict[str, Any]) -> list[str]:
+    """Return a line for each check that was not passed."""
+    return [f"{finding['name']}: {finding['detail']}" for finding in verdict["findings"] if not finding["passed"]]
