@@ -286,7 +286,7 @@ class PipelineRun:
 
     def _evaluate(self, partial: Partial) -> None:
         self._submit("evaluate", directory=str(partial.directory), checkpoint=self.checkpoint)
-        metrics = _scalars(read_json(partial.directory / "metrics.json"))
+        metrics = scalars(read_json(partial.directory / "metrics.json"))
         partial.outputs = {"metrics": metrics}
         if self._workers is not None:
             self._workers.finish()  # they stop while the report is drawn
@@ -345,5 +345,6 @@ class PipelineRun:
         self._account.write_down(status, running)
 
 
-def _scalars(metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+def scalars(metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the metrics that are single numbers, `{split: {name: value}}`."""
     return {split: {k: v for k, v in found.items() if isinstance(v, (int, float))} for split, found in metrics.items()}

@@ -78,8 +78,3 @@ def _pair(candidate: Contender, champion: Contender, rows: FairRows, gate: GateS
     shared = np.intersect1d(np.intersect1d(both[0]["sample_id"], both[1]["sample_id"]), rows.fair)
     first, second = (scores[name][np.isin(scores["sample_id"], shared)].astype(np.float64) for scores in both)
     return Paired(name, first, second, shared)
-
-
-def refusals(verdict: dict[str, Any]) -> list[str]:
-    """Return a line for each check that was not passed."""
-    return [f"{finding['name']}: {finding['detail']}" for finding in verdict["findings"] if not finding["passed"]]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from components.errors import UserError
-from components.gate.gate import judge, refusals
+from components.gate.gate import judge
+from components.gate.refusals import refusals
 from components.spec.schema import Expectation, GateSpec, SliceSpec
 from tests.gate.made import contender, make_data
 

@@ -1,0 +1,67 @@
+"""From a finished run to a decision: judge it, and make it champion where the gate lets it through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from components.gate.refusals import refusals
+from flows.registry.candidate import Candidate
+from flows.registry.export import export_candidate
+from flows.registry.judging import Judgement, judge_candidate
+from flows.registry.promotion import promote, register
+from flows.registry.versions import Registry, Version
+from flows.store import Store
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a candidate.
+
+    Attributes:
+        status: promoted, refused, or unchanged (it is the champion already).
+        version: that is champion now; None where there is none.
+        before: that was champion.
+        reasons: why it was refused, or was promoted all the same.
+    """
+
+    status: str
+    judgement: Judgement
+    version: Version | None
+    before: Version | None
+    reasons: list[str]
+
+
+def decide_candidate(
+    store: Store, model: str, candidate: Candidate, because: str | None = None, announce: Callable[[str], None] = lambda line: None
+) -> Decision:
+    """Judge a candidate and promote it if it may be.
+
+    Args:
+        because: promote it whatever the gate says, for this reason.
+        announce: takes a line for the person who watches.
+
+    Raises:
+        UserError, RunError: as judging and promoting do.
+    """
+    judgement = judge_candidate(store, model, candidate, announce)
+    before = judgement.champion
+    if judgement.same:
+        return Decision("unchanged", judgement, before, before, [])
+    reasons = refusals(judgement.verdict)
+    if because is None:
+        reasons += _went_back_from(store, model, candidate)
+        if reasons:
+            return Decision("refused", judgement, before, before, reasons)
+    announce(f"promote: exports {candidate.run_id}")
+    version = register(store, model, candidate, judgement.verdict, export_candidate)
+    promote(store, version, before, because or "the gate was passed")
+    announce(f"promote: {model} version {version.number} is champion")
+    return Decision("promoted", judgement, version, before, reasons)
+
+
+def _went_back_from(store: Store, model: str, candidate: Candidate) -> list[str]:
+    registry = Registry(store)
+    rejected = registry.rejected(model)
+    same = [v.number for v in registry.versions(model) if v.number in rejected and v.checkpoint_sha256 == candidate.checkpoint_sha256]
+    return [f"version {number} holds the same weights, and somebody went back from it" for number in same]

@@ -1,0 +1,89 @@
+"""A candidate before the gate, as a stage of the store: judged once for each pair of models, data and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from components.files import write_json
+from components.spec.parse import to_plain
+from flows import stages
+from flows.catalogue import judged_by
+from flows.code import fingerprint
+from flows.registry.candidate import Candidate
+from flows.registry.rival import champion_data, evaluate_champion
+from flows.registry.versions import Registry, Version
+from flows.store import Manifest, Partial, Store
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate said.
+
+    Attributes:
+        verdict: as components.gate.gate.judge returns it.
+        champion: whom the candidate was compared with; None where there was none.
+        same: the candidate is the champion: nothing was judged.
+    """
+
+    verdict: dict[str, Any]
+    champion: Version | None
+    same: bool = False
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.verdict["passed"])
+
+
+def judge_candidate(store: Store, model: str, candidate: Candidate, announce: Callable[[str], None] = lambda line: None) -> Judgement:
+    """Judge a candidate against the champion of a model, if there is one.
+
+    Raises:
+        UserError: the champion cannot be judged again, or the gate's score is not one of the evaluation.
+    """
+    champion = Registry(store).champion(model)
+    if champion is not None and champion.checkpoint_sha256 == candidate.checkpoint_sha256:
+        return Judgement(champion.record["gate"], champion, same=True)
+    rival = None if champion is None else evaluate_champion(store, champion, candidate, announce)
+    metric, upwards = judged_by(candidate.spec)
+    parts = {
+        "stage": "gate",
+        "config": {"gate": to_plain(candidate.spec.gate), "expect": to_plain(candidate.spec.expect), "judged_by": [metric, upwards]},
+        "inputs": {
+            "data": candidate.done["data"].outputs["content_sha256"],
+            "candidate": candidate.done["evaluate"].key,
+            "champion": None if rival is None else rival.key,
+            "champion_data": None if champion is None else champion.data["content_sha256"],
+        },
+        "code": fingerprint(["components.gate.gate"]),
+        "environment": stages.environment(),
+    }
+    with store.run("gate", parts, announce) as partial:
+        if isinstance(partial, Partial):
+            partial.outputs = _judge(store, candidate, champion, rival, (metric.partition("/")[2], upwards))
+            write_json(partial.directory / "gate.json", partial.outputs)
+    found = store.find("gate", parts)
+    assert found is not None, "the gate's stage did not commit"
+    store.enter(found, experiment=candidate.spec.experiment, run_id=candidate.run_id)
+    return Judgement(found.outputs, champion)
+
+
+def _judge(store: Store, candidate: Candidate, champion: Version | None, rival: Manifest | None, metric: tuple[str, bool]) -> dict[str, Any]:
+    from components.gate.contender import Contender
+    from components.gate.gate import judge
+
+    data = candidate.done["data"].directory
+    new = Contender(candidate.done["evaluate"].directory, data, _weights_bytes(Path(candidate.checkpoint)))
+    old = None
+    if champion is not None and rival is not None:
+        trained = store.read("train", champion.stages["train"])
+        assert trained is not None, "the champion was evaluated a moment ago"
+        old = Contender(rival.directory, champion_data(store, champion), _weights_bytes(trained.directory / trained.outputs["checkpoint"]))
+    spec = candidate.spec
+    return {**judge(new, old, data, spec.gate, spec.expect, metric), "limits": asdict(spec.gate)}
+
+
+def _weights_bytes(checkpoint: Path) -> int:
+    return (checkpoint / "model.safetensors").stat().st_size

@@ -1,0 +1,140 @@
+"""Promotion and the way back: a transaction whose one step that counts is a line of the ledger.
+
+A version's directory is made whole under another name and renamed; then the ledger says that it is champion; then champion.json repeats it. Killed
+before the ledger's line nothing has happened, and the same command takes up the version that lies there; killed after it, it has.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.errors import RunError, UserError
+from components.files import write_json
+from components.spec.parse import to_plain
+from flows.exclusive import exclusive, replace_json
+from flows.registry.candidate import Candidate
+from flows.registry.versions import CHAMPION, EXPORT, FORMAT, RECORD, Registry, Version
+from flows.store import Store
+
+_LOCK = ".lock"
+
+
+def register(
+    store: Store, model: str, candidate: Candidate, verdict: dict[str, Any], export: Callable[[Candidate, Path, dict[str, Any]], Any]
+) -> Version:
+    """Make a candidate a version of a model, or return the version that it is already.
+
+    Args:
+        verdict: of the gate.
+        export: what fails in it leaves no version.
+    """
+    registry = Registry(store)
+    folder = registry.folder(model) / "versions"
+    with exclusive(folder.parent / _LOCK):
+        for left in folder.glob(".tmp-*"):  # of who was killed in here
+            shutil.rmtree(left)
+        known = registry.versions(model)
+        for version in known:
+            if version.checkpoint_sha256 == candidate.checkpoint_sha256 and version.run_id == candidate.run_id:
+                return version
+        number = known[-1].number + 1 if known else 1
+        making = folder / f".tmp-{uuid.uuid4().hex[:8]}"
+        (making / EXPORT).mkdir(parents=True)
+        try:
+            export(candidate, making / EXPORT, verdict)
+            write_json(making / RECORD, _record(model, number, candidate, verdict))
+            making.rename(folder / f"{number:04d}")
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    return registry.version(model, number)
+
+
+def _record(model: str, number: int, candidate: Candidate, verdict: dict[str, Any]) -> dict[str, Any]:
+    told = candidate.record
+    return {
+        "format": FORMAT,
+        "model": model,
+        "number": number,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run_id": candidate.run_id,
+        "experiment": candidate.spec.experiment,
+        "overrides": told["overrides"],
+        "git": told["git"],
+        "spec": to_plain(candidate.spec),
+        "stages": {name: manifest.key for name, manifest in candidate.done.items()},
+        "data": told["data"],
+        "checkpoint_sha256": candidate.checkpoint_sha256,
+        "metrics": told["metrics"],
+        "gate": verdict,
+    }
+
+
+def promote(store: Store, version: Version, before: Version | None, because: str, *, back: bool = False) -> bool:
+    """Make a version champion. Returns False where it is champion already.
+
+    Args:
+        before: the champion that the decision was made against.
+        because: why, for the record.
+        back: it was champion before, and the present one is not wanted any more.
+
+    Raises:
+        RunError: another version has become champion meanwhile, so nothing was changed.
+    """
+    registry = Registry(store)
+    with exclusive(registry.folder(version.model) / _LOCK):
+        now = registry.newest_alias(version.model)
+        if now is not None and now["version"] == version.number:
+            _repeat(registry, version.model, now)
+            return False
+        expected = None if before is None else before.number
+        found = None if now is None else now["version"]
+        if found != expected:
+            raise RunError(
+                f"version {found} became champion of {version.model} while version {expected} was compared with: run the same command again"
+            )
+        body = {
+            "alias": version.model,
+            "version": version.number,
+            "before": expected,
+            "run_id": version.run_id,
+            "checkpoint_sha256": version.checkpoint_sha256,
+            "because": because,
+            "back": back,
+            "passed": version.record["gate"]["passed"],
+        }
+        store.ledger.append("alias", body)
+        _repeat(registry, version.model, body)
+    return True
+
+
+def _repeat(registry: Registry, model: str, body: dict[str, Any]) -> None:
+    """Write champion.json; only under the model's lock."""
+    told = {"version": body["version"], "entry": body, "ledger_bytes": registry.store.ledger.size()}
+    replace_json(registry.folder(model) / CHAMPION, told)
+
+
+def rollback(store: Store, model: str, number: int | None, because: str) -> Version:
+    """Make an earlier version champion again, the one before the present one where no number is given; returns it.
+
+    Raises:
+        UserError: there is no champion, no version of that number, or none before; or it is champion already.
+    """
+    registry = Registry(store)
+    champion = registry.champion(model)
+    if champion is None:
+        known = ", ".join(registry.models()) or "none yet"
+        raise UserError(f"{model} has no champion", received=model, expected=f"a model of this store: {known}")
+    alias = registry.newest_alias(model)
+    assert alias is not None
+    number = alias["before"] if number is None else number
+    if number is None:
+        raise UserError(f"{model} had no champion before version {champion.number}", mend="`modelyard models` shows the versions, --to chooses one")
+    version = registry.version(model, number)
+    if not promote(store, version, champion, because, back=True):
+        raise UserError(f"version {number} is the champion of {model} already")
+    return version
