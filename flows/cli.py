@@ -16,7 +16,7 @@ from components.errors import RunError, UserError
 
 COMMANDS = (
     *("run", "tune", "plan", "why", "doctor", "find", "repeat", "list", "runs"),
-    *("models", "promote", "rollback", "gc", "trace", "impact", "verify", "reproduce"),
+    *("models", "promote", "rollback", "nightly", "gc", "trace", "impact", "verify", "reproduce"),
 )
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended

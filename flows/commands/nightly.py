@@ -1,0 +1,48 @@
+"""`modelyard nightly --once`: the night, here and now."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+
+from flows.commands import overrides
+
+HELP = "retrain the models of conf/nightly.yaml if anything changed, judge them, promote or not, and tell what happened"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", required=True, help="now, in this process; the deployment nightly/nightly does it on schedule")
+    parser.add_argument("--model", action="append", default=[], metavar="MODEL", help="only this one; may be given several times")
+    overrides(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    from flows.nightly.digest import digest_text
+    from flows.nightly.night import failed, night
+    from flows.progress import terminal
+
+    with ExitStack() as stack:
+        found = night(options.model, options.overrides, "by hand", _Pipeline(stack).carry_out, terminal(json=options.json).line)
+    print(json.dumps(found) if options.json else digest_text(found), flush=True)
+    return 1 if failed(found) else 0
+
+
+class _Pipeline:
+    """Carries out runs through Prefect; its server is started when the first run needs it, and serves all."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack, self._started = stack, False
+
+    def carry_out(self, run: object) -> None:
+        from flows.adapters.prefect import drain, server, set_environment
+
+        if not self._started:
+            set_environment()
+            ready = self._stack.enter_context(server())
+            ready()
+            self._stack.callback(drain)
+            self._started = True
+        from flows.pipeline import define
+
+        define(run)(overrides=run.overrides)  # type: ignore[arg-type, attr-defined]

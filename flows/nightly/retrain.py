@@ -1,0 +1,111 @@
+"""One model's night: the newest data, training if anything changed, the gate, the registry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from components.data.card import CARD_NAME
+from components.errors import RunError, UserError
+from components.files import read_object
+from flows import stages
+from flows.catalogue import judged_by
+from flows.nightly.outcome import Outcome
+from flows.open import open_run
+from flows.registry.candidate import Candidate, candidate_of
+from flows.registry.decide import Decision, decide_candidate
+from flows.registry.versions import Version
+from flows.run import PipelineRun
+from flows.store import Manifest, Store
+
+Pipeline = Callable[[PipelineRun], Any]  # carries an opened run out
+_TOLD = 8  # changes of code and configuration; the rest is counted
+
+
+def retrain(model: str, overrides: list[str], command: str, pipeline: Pipeline, announce: Callable[[str], None]) -> Outcome:
+    """Train a model on the newest data if anything changed, judge it, and promote it if it may be.
+
+    What fails is told in the outcome: the other models of the night must have theirs. An interrupt is raised on.
+
+    Args:
+        model: its name in the registry.
+        overrides: of its run.
+        command: how the night was asked for, for the record.
+        pipeline: carries out a run that the store does not hold.
+        announce: takes a line for the person who watches.
+    """
+    started, run_id = time.monotonic(), ""
+    try:
+        run = open_run(overrides, command, lambda line: announce(f"{model}: {line}"))
+        run_id = run.run_id
+        _refuse_several(run)
+        trained = not run.reuse_all()
+        if trained:
+            announce(f"{model}: {run_id}")
+            pipeline(run)
+        candidate = candidate_of(run.store, run_id)
+        decision = decide_candidate(run.store, model, candidate, announce=lambda line: announce(f"{model}: {line}"))
+        announce(f"{model}: {decision.status}")
+        return _outcome(model, run, candidate, decision, trained, time.monotonic() - started)
+    except Exception as error:
+        announce(f"{model}: failed: {error}")
+        return Outcome(model, "failed", True, run_id, reasons=_reasons(error), seconds=time.monotonic() - started)
+
+
+def _refuse_several(run: PipelineRun) -> None:
+    if run.spec.folds is not None:
+        raise UserError("folds have no champion", received=f"folds={run.spec.folds}", mend="retrain one run, with folds=null")
+
+
+def _reasons(error: Exception) -> list[str]:
+    """What a person needs of an error; of a bug of ours, its kind as well."""
+    return [str(error) if isinstance(error, (UserError, RunError)) else f"{type(error).__name__}: {error}"]
+
+
+def _outcome(model: str, run: PipelineRun, candidate: Candidate, decision: Decision, trained: bool, seconds: float) -> Outcome:
+    metric, _ = judged_by(candidate.spec)
+    split, _, name = metric.partition("/")
+    before = decision.before
+    return Outcome(
+        model=model,
+        status=decision.status,
+        trained=trained,
+        run_id=candidate.run_id,
+        reasons=decision.reasons,
+        changes=[] if decision.status == "unchanged" else changes(run.store, candidate, before),
+        champion=None if decision.version is None else decision.version.number,
+        before=None if before is None else before.number,
+        metric=metric,
+        value=candidate.record["metrics"].get(split, {}).get(name),
+        before_value=None if before is None else before.metrics.get(split, {}).get(name),
+        gain=decision.judgement.verdict["gain"],
+        report=run.report,
+        seconds=seconds,
+    )
+
+
+def changes(store: Store, candidate: Candidate, champion: Version | None) -> list[str]:
+    """Say what differs between two trainings: data first, then configuration, code and environment."""
+    if champion is None:
+        return ["it is the first"]
+    old_train, old_data = store.read("train", champion.stages["train"]), store.read("data", champion.stages["data"])
+    if old_train is None:
+        return ["the champion's training is not in the store any more"]
+    told = _data_changes(old_data, candidate.done["data"], champion)
+    old, new = stages.flat(old_train.parts), stages.flat(candidate.done["train"].parts)
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith("inputs.data")]
+    found = [str(stages.Change(key, old.get(key, "(absent)"), new.get(key, "(absent)"))) for key in keys]
+    return told + found[:_TOLD] + ([f"{len(found) - _TOLD} more"] if len(found) > _TOLD else [])
+
+
+def _data_changes(old: Manifest | None, new: Manifest, champion: Version) -> list[str]:
+    before, now = champion.data["content_sha256"], new.outputs["content_sha256"]
+    if before == now:
+        return []
+    rows = f", {_rows(old)} -> {_rows(new)} training rows" if old is not None else ""
+    return [f"data {champion.data['name']}: {before[:12]} -> {now[:12]}{rows}"]
+
+
+def _rows(data: Manifest) -> Any:
+    return read_object(data.directory / CARD_NAME).get("splits", {}).get("train", {}).get("rows", "?")
