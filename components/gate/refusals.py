@@ -11,5 +11,11 @@ def refusals(verdict: dict[str, Any]) -> list[str]:
 
 
 def verdict_text(verdict: dict[str, Any]) -> str:
-    """Return every finding, a line each, the refusals marked."""
-    return "\n".join(f"  {'ok     ' if f['passed'] else 'REFUSED'}  {f['name']}: {f['detail']}" for f in verdict["findings"])
+    """Return every finding, a line each, the refusals marked; slices that were passed are counted."""
+    shown = [f for f in verdict["findings"] if not (f["passed"] and f["name"].startswith("slice "))]
+    lines = [f"  {'ok     ' if f['passed'] else 'REFUSED'}  {f['name']}: {f['detail']}" for f in shown]
+    passed = [f for f in verdict["findings"] if f not in shown]
+    if passed:
+        worst = min(passed, key=lambda f: f["numbers"]["gain"])
+        lines.append(f"  ok       {len(passed)} slices; the worst is {worst['name'].removeprefix('slice ')}: {worst['detail']}")
+    return "\n".join(lines)

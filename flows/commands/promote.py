@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from components.gate.refusals import verdict_text
+    from components.gate.refusals import refusals, verdict_text
     from flows.lease import mark_this_process
     from flows.open import find_store
     from flows.progress import terminal
@@ -45,6 +45,6 @@ def execute(options: argparse.Namespace) -> int:
     else:
         against = "no champion to compare with" if decision.before is None else f"against version {decision.before.number}"
         print(f"{model}: {decision.status}, {against}\n{verdict_text(decision.judgement.verdict)}", flush=True)
-        for reason in decision.reasons if decision.status == "refused" else ():
-            print(f"  because: {reason}")
+        for reason in set(decision.reasons) - set(refusals(decision.judgement.verdict)):
+            print(f"  REFUSED  {reason}")
     return 1 if decision.status == "refused" else 0

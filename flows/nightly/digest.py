@@ -12,7 +12,7 @@ def digest_markdown(found: Plain) -> str:
     """Return the digest of a night's record as Markdown."""
     lines = [f"# Night of {found['started']}", "", headline(found), ""]
     lines += ["| model | what became of it | champion | measured | gain on the same rows |", "| --- | --- | --- | --- | --- |"]
-    lines += [f"| {o['model']} | {_SIGNS[o['status']]} | {_champion(o)} | {_measured(o)} | {gain_text(o)} |" for o in found["outcomes"]]
+    lines += [f"| {o['model']} | {_became(o)} | {_champion(o)} | {_measured(o)} | {gain_text(o)} |" for o in found["outcomes"]]
     for o in found["outcomes"]:
         lines += [*_section("Changed", o, o["changes"]), *_section("Why not" if o["status"] != "promoted" else "All the same", o, o["reasons"])]
     return "\n".join(lines) + "\n"
@@ -27,7 +27,7 @@ def digest_text(found: Plain) -> str:
     width = max(len(o["model"]) for o in found["outcomes"])
     lines = [headline(found)]
     for o in found["outcomes"]:
-        parts = [_SIGNS[o["status"]], f"champion {_champion(o)}", _measured(o), gain_text(o) and f"gain {gain_text(o)}"]
+        parts = [_became(o), f"champion {_champion(o)}", _measured(o), gain_text(o) and f"gain {gain_text(o)}"]
         lines.append(f"  {o['model']:<{width}}  {'; '.join(part for part in parts if part)}")
         lines += [f"  {'':<{width}}    changed: {_one_line(line)}" for line in o["changes"]]
         lines += [f"  {'':<{width}}    why: {_one_line(line)}" for line in o["reasons"]]
@@ -47,6 +47,11 @@ def headline(found: Plain) -> str:
 
 def _count(models: int) -> str:
     return "1 model" if models == 1 else f"{models} models"
+
+
+def _became(outcome: Plain) -> str:
+    again = outcome["status"] == "refused" and not outcome["trained"]
+    return _SIGNS[outcome["status"]] + (", as before: nothing new" if again else "")
 
 
 def _champion(outcome: Plain) -> str:

@@ -35,22 +35,25 @@ def retrain(model: str, overrides: list[str], command: str, pipeline: Pipeline, 
         pipeline: carries out a run that the store does not hold.
         announce: takes a line for the person who watches.
     """
-    started, run_id = time.monotonic(), ""
+    started, run = time.monotonic(), None
     try:
         run = open_run(overrides, command, lambda line: announce(f"{model}: {line}"))
-        run_id = run.run_id
         _refuse_several(run)
-        trained = not run.reuse_all()
-        if trained:
-            announce(f"{model}: {run_id}")
+        if not run.reuse_all():
+            announce(f"{model}: {run.run_id}")
             pipeline(run)
-        candidate = candidate_of(run.store, run_id)
+        candidate = candidate_of(run.store, run.run_id)
         decision = decide_candidate(run.store, model, candidate, announce=lambda line: announce(f"{model}: {line}"))
         announce(f"{model}: {decision.status}")
-        return _outcome(model, run, candidate, decision, trained, time.monotonic() - started)
+        return _outcome(model, run, candidate, decision, time.monotonic() - started)
     except Exception as error:
         announce(f"{model}: failed: {error}")
-        return Outcome(model, "failed", True, run_id, reasons=_reasons(error), seconds=time.monotonic() - started)
+        return Outcome(model, "failed", _trained(run), "" if run is None else run.run_id, reasons=_reasons(error), seconds=time.monotonic() - started)
+
+
+def _trained(run: PipelineRun | None) -> bool:
+    """Whether its training was begun in this night."""
+    return run is not None and "train" in run.results and run.results["train"].status != "reused"
 
 
 def _refuse_several(run: PipelineRun) -> None:
@@ -63,14 +66,14 @@ def _reasons(error: Exception) -> list[str]:
     return [str(error) if isinstance(error, (UserError, RunError)) else f"{type(error).__name__}: {error}"]
 
 
-def _outcome(model: str, run: PipelineRun, candidate: Candidate, decision: Decision, trained: bool, seconds: float) -> Outcome:
+def _outcome(model: str, run: PipelineRun, candidate: Candidate, decision: Decision, seconds: float) -> Outcome:
     metric, _ = judged_by(candidate.spec)
     split, _, name = metric.partition("/")
     before = decision.before
     return Outcome(
         model=model,
         status=decision.status,
-        trained=trained,
+        trained=_trained(run),
         run_id=candidate.run_id,
         reasons=decision.reasons,
         changes=[] if decision.status == "unchanged" else changes(run.store, candidate, before),
