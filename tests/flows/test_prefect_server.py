@@ -3,73 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import urllib.request
-from pathlib import Path
+from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from flows.processes import end_group
-from tests.processes import until
+from tests.prefect_stack import Server, wait_until
 
 FAST = ["cluster=inline", "debug=fast", "tracking=disabled"]
-PREFECT = str(Path(sys.executable).parent / "prefect")
-
-
-def wait_until(condition, seconds, what):
-    found = until(condition, seconds, pause_seconds=0.5)
-    assert found, f"{what} did not happen within {seconds} s"
-    return found
-
-
-class Server:
-    """A Prefect server on a free loopback port, with its API as a function."""
-
-    def __init__(self, workspace):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/api"
-        self.root = workspace.root
-        self.env = {**workspace.env, "PREFECT_API_URL": self.url, "MODELYARD_PROJECT": str(workspace.root), "DO_NOT_TRACK": "1"}
-        self.env["PREFECT_HOME"] = str(workspace.root.parent / "prefect-server")  # a database without the flow runs of other tests
-        self.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.env['PATH']}"
-        self.process = self.start("server", "start", "--host", "127.0.0.1", "--port", str(port))
-        wait_until(self.healthy, 200, "the server's start")
-
-    def start(self, *command):
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen([PREFECT, *command], cwd=self.root, env=self.env, start_new_session=True, **quiet)
-
-    def command(self, *command):
-        done = subprocess.run([PREFECT, *command], cwd=self.root, env=self.env, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def healthy(self):
-        try:
-            return self.ask("health") is True
-        except OSError:
-            return False
-
-    def ask(self, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
-
-    def has_pool(self):
-        try:
-            return self.ask("work_pools/modelyard")["name"] == "modelyard"
-        except OSError:
-            return False
-
-    def flow_run(self, identifier):
-        return self.ask(f"flow_runs/{identifier}")
 
 
 @pytest.fixture(scope="module")
@@ -85,19 +28,19 @@ def server(workspace):
 
 
 @pytest.fixture(scope="module")
-def triggered(server):
-    """A flow run, asked for through the API and run by a worker."""
+def served(server):
+    """The server with a worker and every deployment of prefect.yaml."""
     worker = server.start("worker", "start", "--pool", "modelyard", "--type", "process")  # makes the pool
-    try:
-        wait_until(server.has_pool, 200, "the work pool")
-        server.command("--no-prompt", "deploy", "--all")
-        deployment = server.ask("deployments/name/pipeline/on-demand")
-        asked = server.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": {"overrides": FAST}})
-        ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-        wait_until(lambda: server.flow_run(asked["id"])["state_type"] in ended, 200, "the flow run's end")
-        yield server.flow_run(asked["id"])
-    finally:
-        end_group(worker, signal.SIGINT, 15)
+    wait_until(server.has_pool, 200, "the work pool")
+    server.command("--no-prompt", "deploy", "--all")
+    yield server
+    end_group(worker, signal.SIGINT, 15)
+
+
+@pytest.fixture(scope="module")
+def triggered(served):
+    """A flow run, asked for through the API and run by a worker."""
+    return served.ended(served.trigger("pipeline/on-demand", overrides=FAST))
 
 
 def test_a_deployed_run_completes(triggered, workspace):
@@ -128,5 +71,121 @@ def test_the_command_line_uses_the_server(server, triggered, workspace):
     """A second run through the same server: the unchanged stages are reused, one is new."""
     result = workspace.result("run", *FAST, "evaluate.batch_size=128", PREFECT_API_URL=server.url)
     assert result["stages"]["data"]["status"] == "reused" and result["stages"]["evaluate"]["status"] == "ran"
-    runs = server.ask("flow_runs/filter", {"sort": "START_TIME_DESC"})
+    runs = server.ask("flow_runs/filter", {"sort": "START_TIME_DESC", "flows": {"name": {"any_": ["pipeline"]}}})
     assert len(runs) == 2 and {r["state_type"] for r in runs} == {"COMPLETED"}
+
+
+DATA = """
+name: sales
+title: Sales
+licence: mine
+homepage: none
+fetch: {path: sales.csv}
+prepare:
+  _target_: components.data.sources.table.read_table
+  file: sales.csv
+  target: sales
+  kind: regression
+  validation_fraction: 0.1
+  test_fraction: 0.3
+  seed: 0
+"""
+PLAN = """
+models:
+  sales: [experiment=linear/regression_gd, data=sales, check=default, trainer.batch_size=64, trainer.duration=20ep, cluster=inline, tracking=disabled]
+"""
+
+
+def write_sales(root, rows):
+    """Sales = 3 x price - 2 x rain + 10, and noise of 0.5; the first rows stay when there are more."""
+    draws = np.random.default_rng(0).normal(size=(rows, 3))
+    table = [f"{p:.4f},{r:.4f},{3 * p - 2 * r + 10 + 0.5 * e:.4f}" for p, r, e in draws]
+    (root / "sales.csv").write_text("\n".join(["price,rain,sales", *table]) + "\n")
+
+
+class Nights:
+    """The nights of a workspace: a list of models, data that grow, and what became of it."""
+
+    def __init__(self, server, workspace):
+        self.server, self.store = server, workspace.root / "store"
+        (workspace.root / "conf" / "data" / "sales.yaml").write_text(DATA)
+        (workspace.root / "conf" / "nightly.yaml").write_text(PLAN)
+
+    def told(self):
+        return [json.loads(path.read_text()) for path in sorted((self.store / "nights").glob("[0-9]*.json"))]
+
+    def night(self, **parameters):
+        """One night, asked for through the API; its flow run and what became of the one model."""
+        run = self.server.ended(self.server.trigger("nightly/nightly", **parameters))
+        assert run["state_type"] == "COMPLETED", run["state"]
+        return run, self.told()[-1]["outcomes"][0]
+
+    def trainings(self):
+        return sorted(path.parent.name for path in self.store.glob("stages/train/*/manifest.json"))
+
+
+@pytest.fixture(scope="module")
+def nights(served, workspace):
+    return Nights(served, workspace)
+
+
+@pytest.fixture(scope="module")
+def first_night(served, workspace, nights):
+    """What the scheduler made of a schedule: nobody asked for this run."""
+    write_sales(workspace.root, 600)
+    deployment = f"deployments/{served.ask('deployments/name/nightly/nightly')['id']}"
+    soon = datetime.now(UTC).isoformat()
+    served.ask(f"{deployment}/schedules", [{"active": True, "schedule": {"interval": 20, "anchor_date": soon}}])
+    told = wait_until(nights.told, 250, "a scheduled night")[0]
+    served.ask(f"{deployment}/pause_deployment", {})
+    wait_until(lambda: not served.going_on("nightly"), 250, "the end of nights that were scheduled meanwhile")
+    return told
+
+
+def test_a_scheduled_night_trains_and_promotes(first_night, workspace):
+    (outcome,) = first_night["outcomes"]
+    assert first_night["reason"] == "schedule"
+    assert (outcome["status"], outcome["champion"], outcome["trained"]) == ("promoted", 1, True), outcome
+    models = workspace.result("models")["models"]
+    assert [(m["model"], m["versions"], m["champion"]["version"]) for m in models] == [("sales", 1, 1)]
+
+
+def test_a_night_with_nothing_new_does_nothing_and_says_so(nights, first_night):
+    before = nights.trainings()
+    run, outcome = nights.night()
+    assert (outcome["status"], outcome["trained"], outcome["champion"]) == ("unchanged", False, 1)
+    assert nights.trainings() == before
+    artifacts = nights.server.ask("artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    (digest,) = [a["data"] for a in artifacts if a["type"] == "markdown"]
+    assert "Nothing new" in digest and "Nothing was trained" in digest
+
+
+def test_new_data_bring_a_new_champion(nights, first_night, workspace):
+    write_sales(workspace.root, 700)
+    _, outcome = nights.night()
+    assert (outcome["status"], outcome["before"], outcome["champion"]) == ("promoted", 1, 2), outcome
+    assert outcome["changes"][0].startswith("data sales: ") and outcome["changes"][0].endswith("360 -> 420 training rows")
+    assert outcome["gain"]["lower"] <= outcome["gain"]["gain"] <= outcome["gain"]["upper"]
+
+
+def test_a_worse_candidate_is_refused_with_the_interval(nights, first_night):
+    """One step of gradient descent from zero: far from the minimum of J, whose floor is half the noise's variance, 0.125."""
+    _, outcome = nights.night(overrides=["trainer.duration=1st"], reason="a test")
+    champion = outcome["champion"]
+    assert outcome["status"] == "refused" and champion == outcome["before"]
+    assert outcome["gain"]["upper"] < 0 and outcome["gain"]["champion"] < 0.2 < outcome["gain"]["candidate"]
+    assert any(reason.startswith("loss: ") and f"[{outcome['gain']['lower']:+.4f}, " in reason for reason in outcome["reasons"])
+    _, again = nights.night(overrides=["trainer.duration=1st"])
+    assert (again["status"], again["trained"]) == ("refused", False)  # the same data and configuration are not trained twice
+
+
+def test_a_cancelled_night_leaves_no_process(nights, first_night, workspace):
+    """Cancelled in the middle of a training on two Ray workers: the state arrives, and with it every process is gone."""
+    before = {process.pid for process in workspace.processes()}
+    overrides = ["cluster=local", "trainer.duration=1000000ep", "trainer.validate_every=1000ep", "trainer.checkpoint_every=1000ep"]
+    run = nights.server.trigger("nightly/nightly", overrides=overrides)
+    wait_until(lambda: list(nights.store.glob("stages/train/*.partial/checkpoints/step_*")), 250, "a checkpoint")
+    nights.server.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    assert nights.server.ended(run)["state_type"] == "CANCELLED"
+    wait_until(lambda: {process.pid for process in workspace.processes()} <= before, 100, "the end of every process of the night")
+    assert not list((nights.store / "mailboxes").glob("*")) and not list((nights.store / "leases").glob("train-*"))
