@@ -24,6 +24,8 @@ ROOMS = {  # room of components/ -> the rooms that it may import; errors, files 
     "training": {"tasks", "models", "losses", "metrics", "decoding", "layers", "data", "optim"},
     "procedures": {"training", "tasks", "models", "losses", "metrics", "decoding", "layers", "data"},
     "reporting": {"training", "metrics", "data"},
+    "export": {"training", "tasks", "models", "losses", "metrics", "decoding", "layers", "data"},
+    "drift": {"data"},
     "spec": set(),
     "errors": set(),
     "files": set(),

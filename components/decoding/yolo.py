@@ -101,7 +101,7 @@ class YoloCodec:
                 expected=f"{anchors} x (5 + classes) channels, {expected[0]} x {expected[1]} cells of {self.stride} pixels",
                 mend="model.anchors is the number of task.anchors; the model halves as often as task.stride says",
             )
-        split = outputs.float().reshape(len(outputs), anchors, -1, *expected)  # (B, A, 5 + K, G, F)
+        split = outputs.float().reshape(outputs.shape[0], anchors, -1, *expected)  # (B, A, 5 + K, G, F)
         return split.permute(0, 1, 3, 4, 2).flatten(1, 3)
 
     def boxes(self, places: Tensor, size: tuple[int, int]) -> Tensor:

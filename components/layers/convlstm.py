@@ -41,7 +41,7 @@ class ConvLSTM(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, T, C, H, W) -> the hidden state after each frame, (B, T, M, H, W)."""
         given = self.from_input(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
-        hidden = cell = given.new_zeros(len(inputs), self.hidden, *inputs.shape[-2:])
+        hidden = cell = given.new_zeros(inputs.shape[0], self.hidden, *inputs.shape[-2:])
         states = []
         for frame in given.unbind(1):
             hidden, cell = self._step(frame + self.from_hidden(hidden), cell)
@@ -80,7 +80,7 @@ class ConvGRU(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, T, C, H, W) -> the hidden state after each frame, (B, T, M, H, W)."""
         given = self.from_input(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
-        hidden = given.new_zeros(len(inputs), self.hidden, *inputs.shape[-2:])
+        hidden = given.new_zeros(inputs.shape[0], self.hidden, *inputs.shape[-2:])
         states = []
         for frame in given.unbind(1):
             gates, new = frame.split((2 * self.hidden, self.hidden), dim=1)

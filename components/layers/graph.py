@@ -63,7 +63,7 @@ def join(edges: Tensor, edge_offsets: Tensor, node_offsets: Tensor) -> tuple[Ten
     Returns:
         `(2, E)` edges counted over all nodes, and `(V,)` int64, each node's graph.
     """
-    graphs = torch.arange(len(node_offsets) - 1, device=edges.device)
+    graphs = torch.arange(node_offsets.shape[0] - 1, device=edges.device)
     firsts = node_offsets[:-1].repeat_interleave(edge_offsets.diff())
     return (edges + firsts[:, None]).T, graphs.repeat_interleave(node_offsets.diff())
 

@@ -85,6 +85,6 @@ class PointClassification(Classification):
 
 def critical(owners: Tensor, points: int) -> Tensor:
     """Return which points own a global feature, `(B, F)` int64 with -1 for none `-> (B, N)` bool (Qi et al. 2017, theorem 2: the rest may go)."""
-    marks = torch.zeros(len(owners), points + 1, dtype=torch.bool, device=owners.device)
+    marks = torch.zeros(owners.shape[0], points + 1, dtype=torch.bool, device=owners.device)
     marks.scatter_(1, owners + 1, True)
     return marks[:, 1:]

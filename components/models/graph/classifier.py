@@ -54,13 +54,13 @@ class GraphClassifier(nn.Module):
         joined, owners = join(edges, edge_offsets, node_offsets)
         weights = None
         if self.own is None:
-            joined, weights = kipf(joined, len(nodes))
+            joined, weights = kipf(joined, nodes.shape[0])
         signal = F.one_hot(nodes, self.tags).to(torch.get_default_dtype())
-        found = [read_out(signal, owners, len(node_offsets) - 1, self.readout)]
+        found = [read_out(signal, owners, node_offsets.shape[0] - 1, self.readout)]
         for number, layer in enumerate(self.layers):
             mixed = shift(signal, joined, weights)
             signal = layer(mixed if self.own is None else mixed + (1 + self.own[number]) * signal)
-            found.append(read_out(signal.float(), owners, len(node_offsets) - 1, self.readout))
+            found.append(read_out(signal.float(), owners, node_offsets.shape[0] - 1, self.readout))
         return torch.cat(found, dim=1)
 
     def forward(self, nodes: Tensor, node_offsets: Tensor, edges: Tensor, edge_offsets: Tensor) -> Tensor:

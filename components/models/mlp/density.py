@@ -41,4 +41,4 @@ class DensityNetwork(nn.Module):
         outputs: Tensor = self.head(self.body(inputs))
         if self.raw_scale is None:
             return outputs
-        return torch.cat([outputs, self.raw_scale.to(outputs.dtype).expand(len(outputs), 1)], dim=1)
+        return torch.cat([outputs, self.raw_scale.to(outputs.dtype).expand(outputs.shape[0], 1)], dim=1)

@@ -1,0 +1,1 @@
+"""How far one data version lies from another, and whether that is more than chance."""
