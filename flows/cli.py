@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 from components.errors import RunError, UserError
 
 COMMANDS = (
-    *("run", "tune", "plan", "why", "doctor", "find", "repeat", "list", "runs"),
-    *("models", "promote", "rollback", "nightly", "gc", "trace", "impact", "verify", "reproduce"),
+    *("run", "tune", "plan", "why", "doctor", "find", "repeat", "list", "runs", "cost"),
+    *("models", "promote", "rollback", "nightly", "drift", "gc", "trace", "impact", "verify", "reproduce"),
 )
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_SECONDS = 0.05  # by then the destructor has ended
@@ -28,6 +28,7 @@ examples:
   modelyard plan experiment=cnn/lenet5 data=mnist         what would run and why; runs nothing
   modelyard why train                                     what the last run decided about a stage, and every change behind it
   modelyard runs compare cnn-lenet5-1a cnn-lenet5-9c      configuration and metrics side by side; `runs list` has them all
+  modelyard cost                                          what the last run has cost; --since 24h: every run of a night
   modelyard gc                                            what the store could be without; --yes frees it
   modelyard doctor                                        is this machine sound: versions, ports, folders, clock, what killed runs left
   modelyard doctor experiment=cnn/lenet5                  the checks before training: does it learn, are data and loss sound

@@ -72,7 +72,7 @@ def predict(stage: str, spec: Spec, store: Store, rows: Mapping[str, int] | None
     Args:
         rows: of the data's splits; None before it is prepared, when those of the earlier runs are taken.
     """
-    figures = [f for f in _figures(stage, spec, store) if f.data == spec.data.name]
+    figures = [f for f in known_figures(stage, spec, store) if f.data == spec.data.name]
     if not figures:
         return Prediction(None, None, 0)
     samples = planned_samples(stage, spec, rows or figures[0].rows)
@@ -107,7 +107,8 @@ def _samples(spec: Spec, rows: int, steps: int) -> int:
     return steps // an_epoch * rows + steps % an_epoch * batch_size
 
 
-def _figures(stage: str, spec: Spec, store: Store) -> list[Figure]:
+def known_figures(stage: str, spec: Spec, store: Store) -> list[Figure]:
+    """Return what the store remembers of a stage of an experiment, the newest first."""
     try:
         return [Figure(**plain) for plain in store.figures(stage, spec.experiment)]
     except TypeError:  # another version's

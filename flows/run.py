@@ -17,6 +17,8 @@ from components.spec.parse import expectation_met, to_plain
 from components.spec.schema import Spec
 from flows import stages
 from flows.account import Account, StageResult
+from flows.attempts import attempted
+from flows.cost.guard import time_limit
 from flows.in_use import InUse
 from flows.predict import note
 from flows.search.best import best_of
@@ -130,7 +132,8 @@ class PipelineRun:
                     if isinstance(partial, Partial):
                         status = "ran"
                         self.announce(f"{name}: {why}")
-                        getattr(self, f"_{name}")(partial)
+                        with attempted(self.directory, name, digest(parts), partial.ownership.token, self.spec):
+                            getattr(self, f"_{name}")(partial)
                     elif partial.source is not None:
                         why = f"taken from {partial.source}"
                 found = self.store.find(name, parts)
@@ -270,7 +273,8 @@ class PipelineRun:
         key = partial.directory.name.removesuffix(".partial")
         self._tracking.begin(key, partial.directory / "metrics.jsonl")
         with self.follow("train", partial.directory):
-            self._submit("train", directory=str(partial.directory), origin=self._origin(key), owner=partial.ownership.plain())
+            until = None if self.part_of is not None else time_limit(self.store, self.run_id, self.spec, self.done["data"], partial.directory)
+            self._submit("train", directory=str(partial.directory), origin=self._origin(key), owner=partial.ownership.plain(), until=until)
         summary = read_json(partial.directory / "summary.json")
         meta = read_json(partial.directory / summary["checkpoint"] / "meta.json")
         partial.outputs = {

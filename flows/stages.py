@@ -84,8 +84,10 @@ def key_parts(stage: str, spec: Spec, done: Mapping[str, Manifest]) -> dict[str,
 
 
 def identity(spec: Spec) -> str:
-    """Return a hash of everything about a run that is known before it starts: its configuration, code and environment."""
-    return digest([environment(), *({"config": to_plain(configuration(s, spec)), "code": _code(s, spec)} for s in order(spec))], 10)
+    """Return a hash of everything about a run that is known before it starts: its configuration, code, environment, and the version of data of one's
+    own: tomorrow's run on a file that has grown is another run."""
+    told = ({"config": to_plain(configuration(s, spec)), "code": _code(s, spec)} for s in order(spec))
+    return digest([environment(), *told, *_inputs("data", spec, {}).values()], 10)
 
 
 def configuration(stage: str, spec: Spec) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import UserError
-from components.files import digest, read_json, read_object, sha256_file, write_json
+from components.files import digest, read_json, read_object, sha256_file, sha256_files, write_json
 from components.training.ownership import Ownership
 from flows.exclusive import exclusive, replace_json
 from flows.lease import Lease, remove_dead
@@ -275,7 +275,7 @@ class Store:
 
     def _commit(self, stage: str, key: str, parts: dict[str, Any], partial: Partial, final: Path, seconds: float) -> None:
         directory = partial.files_in or partial.directory
-        files = {p.relative_to(directory).as_posix(): asdict(_entry(p)) for p in sorted(directory.rglob("*")) if p.is_file()}
+        files = {path.relative_to(directory).as_posix(): asdict(entry) for path, entry in _entries(directory)}
         plain = {
             "format": FORMAT,
             "stage": stage,
@@ -325,9 +325,12 @@ def _manifest(stage: str, key: str, folder: Path, plain: dict[str, Any]) -> Mani
     return Manifest(stage, key, plain["parts"], plain["outputs"], directory, files, plain["seconds"], plain["created"], plain.get("from"))
 
 
-def _entry(path: Path) -> FileEntry:
-    status = path.stat()
-    return FileEntry(sha256_file(path), status.st_size, status.st_mtime_ns)
+def _entries(directory: Path) -> Iterator[tuple[Path, FileEntry]]:
+    """Every file of a directory with what the manifest says of it."""
+    paths = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    for path, sha256 in zip(paths, sha256_files(paths), strict=True):
+        status = path.stat()
+        yield path, FileEntry(sha256, status.st_size, status.st_mtime_ns)
 
 
 def _unchanged(path: Path, entry: FileEntry) -> bool:

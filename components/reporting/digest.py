@@ -17,5 +17,5 @@ def render_digest(found: Plain, output: Path) -> None:
         output: the file to write.
     """
     outcomes = [{**o, "report_link": Path(o["report"]).as_uri() if o["report"] else ""} for o in found["outcomes"]]
-    counts = {status: sum(o["status"] == status for o in outcomes) for status in ("promoted", "refused", "failed", "unchanged")}
+    counts = {status: sum(o["status"] == status for o in outcomes) for status in ("promoted", "refused", "failed", "unchanged", "left")}
     write_text(output, fill("digest.html", found=found, outcomes=outcomes, tiles=list(counts.items())))

@@ -203,6 +203,24 @@ class ClusterSpec:
     max_failures: int = at_least(0, 1)  # restarts of the worker group; each resumes from the last checkpoint
     dashboard_port: int | None = at_least(1, None)  # null: no dashboard
 
+    @property
+    def device_kind(self) -> Literal["gpu", "cpu"]:
+        """What work on it is counted in."""
+        return "gpu" if self.gpus_per_worker else "cpu"
+
+    @property
+    def devices(self) -> float:
+        """GPUs of all workers, or their CPU cores where they have no GPU."""
+        return self.workers * (self.gpus_per_worker or self.cpus_per_worker)
+
+
+@dataclass(frozen=True)
+class RunBudgetSpec:
+    """What one run may cost over all its attempts (docs/cost.md). No stage depends on it: raised, the same training goes on."""
+
+    gpu_hours: float | None = at_least(0.0, None)  # a run whose workers have no GPU spends none
+    cpu_hours: float | None = at_least(0.0, None)  # of cores; of a run with GPUs, those of the stages that have none
+
 
 @dataclass(frozen=True)
 class BudgetSpec:
@@ -272,6 +290,7 @@ class Spec:
     evaluate: EvaluateSpec = field(default_factory=EvaluateSpec)
     gate: GateSpec = field(default_factory=GateSpec)
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
+    budget: RunBudgetSpec = field(default_factory=RunBudgetSpec)
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
     tune: TuneSpec | None = None  # search before training, and train the best
     folds: int | None = at_least(2, None)  # train that many folds of the data as trials, and tell mean and deviation

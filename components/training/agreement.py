@@ -29,8 +29,8 @@ class Agreement:
             return self._told
         if self._copied is not None:
             self._copied.synchronize()
-        saves, stops = self._copy.tolist()
-        return Notice.STOP if stops else Notice.SAVE if saves else Notice.NONE
+        stops, spent, saves = self._copy.tolist()
+        return Notice.STOP if stops else Notice.SPENT if spent else Notice.SAVE if saves else Notice.NONE
 
     def total(self, counts: Sequence[Counts], weights: Sequence[float]) -> Counts:
         """Return each term's denominator over the global batch; a term that counts nothing divides by one.
@@ -42,11 +42,11 @@ class Agreement:
         self._told = self._session.notice()
         if self._session.world == 1:
             return {name: _not_zero(sum(c[name] * w if w != 1.0 else c[name] for c, w in zip(counts, weights, strict=True))) for name in counts[0]}
-        told = [float(self._told is Notice.SAVE), float(self._told is Notice.STOP)]
+        told = [float(self._told is notice) for notice in (Notice.STOP, Notice.SPENT, Notice.SAVE)]
         rows = [_row(c, self._session.device) * w for c, w in zip(counts, weights, strict=True)]
         own = torch.cat([torch.stack(rows).sum(0), torch.tensor(told, dtype=torch.float64, device=self._session.device)])
         summed = sum_over_ranks(self._session, own)
-        self._copy = summed[-2:].to("cpu", non_blocking=True)
+        self._copy = summed[-3:].to("cpu", non_blocking=True)
         if self._session.device.type == "cuda":
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record()

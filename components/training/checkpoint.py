@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components.errors import RunError, UserError
-from components.files import read_json, sha256_file, write_json, write_text
+from components.files import read_json, sha256_files, write_json, write_text
 from components.training.ownership import Ownership
 from components.training.plain_state import save_state
 from components.training.strategy import load_model_state
@@ -64,7 +64,8 @@ class Checkpoints:
         for name, tensors in weights.items():
             save_file(dict(tensors), temporary / f"{name}.safetensors")
         save_state(temporary, state)
-        files = {p.name: {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in sorted(temporary.iterdir())}
+        paths = sorted(temporary.iterdir())
+        files = {p.name: {"sha256": sha256, "bytes": p.stat().st_size} for p, sha256 in zip(paths, sha256_files(paths), strict=True)}
         shown = "ema.safetensors" if "ema" in weights else "model.safetensors"  # what evaluation loads
         write_json(temporary / "meta.json", {**meta, "step": step, "best": best, "weights": shown, "files": files})
         _sync(temporary)
@@ -146,7 +147,7 @@ def verify(directory: Path) -> dict[str, Any]:
     try:
         meta: dict[str, Any] = read_json(directory / "meta.json")
         saved = {name: str(entry["sha256"]) for name, entry in meta["files"].items()}
-        found = {name: sha256_file(directory / name) for name in saved}
+        found = dict(zip(saved, sha256_files([directory / name for name in saved]), strict=True))
     except OSError as error:
         raise UserError(f"the checkpoint is incomplete: {error}", received=directory, mend=_MEND) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -10,6 +10,7 @@ from components.files import write_json
 from components.spec.parse import parse_spec
 from components.training.allocator import keep_freed_memory
 from components.training.checkpoint import Checkpoints
+from components.training.deadline import Limited
 from components.training.determinism import deterministic
 from components.training.gradient import fit
 from components.training.ownership import Ownership
@@ -27,12 +28,15 @@ def train(session: Session, config: dict[str, Any]) -> dict[str, Any]:
     Args:
         session: this worker's place in the group.
         config: `spec` (plain), `data` (prepared directory), `directory`; `origin` (plain data for the checkpoints' meta.json) and
-            `upstream` {name: checkpoint directory}, if any; `owner` (components/training/ownership.py) where another attempt may take over.
+            `upstream` {name: checkpoint directory}, if any; `owner` (components/training/ownership.py) where another attempt may take over;
+            `until` (seconds since 1970) where its time is limited.
 
     Returns:
         The summary, on every rank; `checkpoint` is the one to use, relative to the directory.
     """
     spec, data, directory = parse_spec(config["spec"]), Path(config["data"]), Path(config["directory"])
+    if config.get("until") is not None:
+        session = Limited(session, config["until"])
     place = Place(session, data, directory, config.get("origin", {}), config.get("upstream", {}), Ownership.of(config.get("owner")))
     if session.device.type == "cpu":
         keep_freed_memory()

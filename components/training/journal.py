@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 from components.files import write_text
 
+ATTEMPTS = ("start", "lost")  # the events that tell of each attempt
+
 
 class Journal:
     """Appends records. Lines are flushed one by one: a killed process leaves at most one torn last line, which readers skip."""
@@ -52,11 +54,26 @@ def parse_lines(text: str) -> Iterator[dict[str, Any]]:
 
 
 def rewind(path: Path, step: int) -> float:
-    """Drop what was written after `step` (a resumed run makes those steps again) and return the seconds journalled so far."""
-    kept = [r for r in read(path) if r.get("step", 0) <= step]
+    """Drop what was written after `step` (a resumed run makes those steps again) and return the seconds journalled so far.
+
+    What was lost is noted: an event `lost` with `steps`, `lost_seconds` and `reached_seconds`, until which the attempt was heard of. The events
+    of every start and loss stay, so that what all attempts took can be told from the journal.
+    """
+    kept, dropped = list[dict[str, Any]](), list[dict[str, Any]]()
+    for record in read(path):
+        (kept if record.get("step", 0) <= step or record.get("name") in ATTEMPTS else dropped).append(record)
+    before = [r for r in kept if r.get("step", 0) <= step]
+    seconds, reached = _latest(before), _latest(dropped)
+    if dropped:
+        event = {"kind": "event", "step": step, "epoch": max((r.get("epoch", 0) for r in before), default=0), "seconds": seconds, "name": "lost"}
+        kept.append({**event, "steps": max(r["step"] for r in dropped) - step, "lost_seconds": reached - seconds, "reached_seconds": reached})
     if path.is_file():
         write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
-    return max((float(r.get("seconds", 0.0)) for r in kept), default=0.0)
+    return seconds
+
+
+def _latest(records: list[dict[str, Any]]) -> float:
+    return max((float(r.get("seconds", 0.0)) for r in records), default=0.0)
 
 
 class Follower:

@@ -30,6 +30,7 @@ from components.training.judge import note_best, require_overfit, why_stop
 from components.training.lengths import Lengths, lengths, steps_left
 from components.training.meters import Meter
 from components.training.notices import Notice
+from components.training.pace import compare_ranks, own_seconds
 from components.training.profile import Profile
 from components.training.saving import Saver
 from components.training.session import Session, gather, sum_over_ranks, take_from_rank_0
@@ -84,6 +85,7 @@ class Loop:
         self.watch = self._watch()
         self._watched: dict[str, float] = {}
         self._started = time.perf_counter() - self.progress.seconds
+        self._begun = (self.progress.step, self.progress.spent["data_wait"])  # of this attempt
         self._metrics: dict[str, float] = {}
 
     def _watch(self) -> Watch | None:
@@ -116,9 +118,10 @@ class Loop:
 
         Raises:
             Interrupted: somebody asked to leave; the state is saved.
-            RunError: a gradient is no number; fp16 does not hold the gradients; one batch cannot be learned (`overfit_one_batch`).
+            RunError: a gradient is no number; fp16 does not hold the gradients; one batch cannot be learned (`overfit_one_batch`); the budget
+                is spent, and the state is saved.
         """
-        self._write("event", name="start", total_steps=self.total_steps, steps_per_epoch=self.lengths.epoch)
+        self._write_start()
         with Profile(self.saver.checkpoints.directory.parent, self.spec.performance.profile_steps, self.session.rank) as self.profile:
             while not self.progress.stopped:
                 self._epoch()
@@ -198,6 +201,13 @@ class Loop:
         if result.notice is Notice.STOP and not progress.stopped:
             gather(self.session, None)  # whoever says so first ends the whole group: rank 0 must have written what it says is saved
             raise Interrupted(f"interrupted after step {progress.step} of {self.total_steps}, which is saved")
+        if result.notice is Notice.SPENT and not progress.stopped:
+            gather(self.session, None)  # likewise
+            key = f"budget.{self.spec.cluster.device_kind}_hours"
+            raise RunError(
+                f"the budget is spent: {progress.step} of {self.total_steps} steps are made, and saved. "
+                f"Raise {key} and run the same command: it goes on"
+            )
 
     def _record(self, result: StepResult) -> None:
         """Journal the mean loss since the last record, and what else is known of the step."""
@@ -237,8 +247,17 @@ class Loop:
         self._metrics = {"train/loss": progress.loss, **{f"validation/{k}": float(v) for k, v in found.items() if isinstance(v, (int, float))}}
         progress.spent["validation"] += time.perf_counter() - clock
         better = note_best(progress, self._metrics, self.spec.trainer.monitor)
-        self._write("epoch", **self._metrics)
+        self._write("epoch", **self._metrics, **self._paces())
         return better
+
+    def _paces(self) -> dict[str, Any]:
+        """How long the ranks work at a step before they wait for each other, in this attempt; nothing where one is alone."""
+        if self.session.world == 1:
+            return {}
+        step, waited = self._begun
+        waiting = (self.progress.spent["data_wait"] - waited) / max(1, self.progress.step - step)
+        working = own_seconds(list(self.stepper.wrapped.values()), self.spec.trainer.accumulate)
+        return {"rank_step_seconds": compare_ranks(self.session, waiting + working)}
 
     def _save(self, metrics: dict[str, float], *, best: bool) -> None:
         self.progress.seconds = time.perf_counter() - self._started
@@ -259,6 +278,20 @@ class Loop:
             "best": {"metric": monitor.metric, "value": progress.best_value, "step": progress.best_step},
             "stopped": progress.stopped,
         }
+
+    def _write_start(self) -> None:
+        """Say when this attempt began, whose it is and what it has, so that its cost is known however it ends."""
+        device, owner = self.session.device, self.saver.checkpoints.owner
+        self._write(
+            "event",
+            name="start",
+            total_steps=self.total_steps,
+            steps_per_epoch=self.lengths.epoch,
+            at=time.time(),
+            attempt=None if owner is None else owner.token,
+            workers=self.session.world,
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        )
 
     def _write(self, kind: str, **fields: Any) -> None:
         if self.journal is not None:

@@ -20,6 +20,7 @@ class Notice(IntEnum):
     NONE = 0
     SAVE = 1  # the machine will be taken away: save now, go on
     STOP = 2  # save and leave
+    SPENT = 3  # save and leave: what the run may cost is spent
 
 
 @dataclass

@@ -98,7 +98,7 @@ def _spec(root: Path, experiment: str) -> Spec | None:
 def _as_told(run: Run) -> Spec | None:
     """What a run was of."""
     try:
-        return parse(Spec, run.record["spec"], "spec")
+        return parse(Spec, run.record["spec"], "")
     except (UserError, KeyError):
         return None
 

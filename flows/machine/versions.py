@@ -38,6 +38,7 @@ PAIRS = (  # seen to fail; design notes, table (c), V1 to V3
         "with newer ones Prefect 3.8's server fails to import (Body() lost min_items)",
         "pip install 'fastapi<0.151'",
     ),
+    Pair("prefect", "<3.9", "sqlalchemy", "<2.1", "with 2.1 no schedule fires: its scheduler cannot insert runs", "pip install 'sqlalchemy<2.1'"),
     Pair("prefect", ">=3.9", "certifi", ">=2026.10.19", "Prefect 3.9 asks for it", "pip install 'certifi>=2026.10.19', or 'prefect<3.9'"),
     Pair("hydra-core", "<1.4", "omegaconf", "<2.4", "Hydra 1.3 does not read OmegaConf 2.4's nodes", "pip install 'omegaconf<2.4'"),
 )

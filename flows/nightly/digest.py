@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 Plain = dict[str, Any]
-_SIGNS = {"promoted": "promoted", "refused": "refused", "failed": "FAILED", "unchanged": "nothing new"}
+_SIGNS = {"promoted": "promoted", "refused": "refused", "failed": "FAILED", "unchanged": "nothing new", "left": "left for the next night"}
 
 
 def digest_markdown(found: Plain) -> str:
     """Return the digest of a night's record as Markdown."""
-    lines = [f"# Night of {found['started']}", "", headline(found), ""]
+    lines = [f"# Night of {found['started']}", "", headline(found), "", f"Cost: {cost_line(found)}.", ""]
     lines += ["| model | what became of it | champion | measured | gain on the same rows |", "| --- | --- | --- | --- | --- |"]
     lines += [f"| {o['model']} | {_became(o)} | {_champion(o)} | {_measured(o)} | {gain_text(o)} |" for o in found["outcomes"]]
     for o in found["outcomes"]:
@@ -31,7 +31,20 @@ def digest_text(found: Plain) -> str:
         lines.append(f"  {o['model']:<{width}}  {'; '.join(part for part in parts if part)}")
         lines += [f"  {'':<{width}}    changed: {_one_line(line)}" for line in o["changes"]]
         lines += [f"  {'':<{width}}    why: {_one_line(line)}" for line in o["reasons"]]
-    return "\n".join([*lines, f"  {found['page']}"])
+    return "\n".join([*lines, f"  cost: {cost_line(found)}", f"  {found['page']}"])
+
+
+def cost_line(found: Plain) -> str:
+    """Return what the night held and what was wasted of it, in one line."""
+    cost, told = found["cost"], []
+    for kind in ("gpu", "cpu"):
+        held, wasted = cost[f"{kind}_seconds"], cost[f"wasted_{kind}_seconds"]
+        if held:
+            told.append(f"{held / 3600:.3f} {kind.upper()}-hours" + (f", {wasted / held:.0%} of them wasted" if wasted else ""))
+    if not told:
+        return "nothing"
+    amount = cost["money"]["amount"]
+    return "; ".join([*told, *([f"{amount:.2f} {cost['money']['currency'] or ''}".rstrip()] if amount is not None else [])])
 
 
 def headline(found: Plain) -> str:
@@ -56,7 +69,7 @@ def _became(outcome: Plain) -> str:
 
 def _champion(outcome: Plain) -> str:
     if outcome["champion"] is None:
-        return "none" if outcome["status"] != "failed" else "as before"
+        return "none" if outcome["status"] not in ("failed", "left") else "as before"
     if outcome["status"] == "promoted":
         return f"{outcome['before'] or 'none'} -> {outcome['champion']}"
     return f"stays {outcome['champion']}"

@@ -14,10 +14,16 @@ from filelock import FileLock, Timeout
 from components.errors import RunError
 from components.files import read_object, write_json, write_text
 from flows.compose import compose
+from flows.cost.night import night as cost_of_night
+from flows.cost.night import remaining
+from flows.cost.prices import read_prices
+from flows.cost.text import plain_night
 from flows.nightly.digest import digest_markdown
+from flows.nightly.outcome import Outcome
 from flows.nightly.plan import chosen, read_plan
 from flows.nightly.retrain import Pipeline, retrain
 from flows.project import project_root, require_writable
+from flows.store import Store
 
 NIGHTS = "nights"
 
@@ -42,28 +48,36 @@ def night(
         RunError: another night is at work on the same store.
     """
     root = project_root()
-    asked = chosen(read_plan(root), models)
-    folder = _folder(root, overrides)
+    plan = read_plan(root)
+    asked = chosen(plan, models)
+    store = _store(root, overrides)
+    folder = store.root / NIGHTS
+    folder.mkdir(exist_ok=True)
     with _alone(folder):
         started = _now()
         command = f"modelyard nightly ({reason})"
-        outcomes = [retrain(model, [*own, *overrides], command, pipeline, announce) for model, own in asked.items()]
+        outcomes = []
+        for model, own in asked.items():
+            if plan.gpu_hours is not None and not remaining(store, started, plan.gpu_hours):
+                told = f"the night's {plan.gpu_hours:g} GPU-hours are spent; the next night goes on"
+                outcomes.append(Outcome(model, "left", reasons=[told]))
+                continue
+            outcomes.append(retrain(model, [*own, *overrides], command, pipeline, announce))
         found = {
             "started": started.isoformat(timespec="seconds"),
             "ended": _now().isoformat(timespec="seconds"),
             "reason": reason,
             "outcomes": [asdict(outcome) for outcome in outcomes],
+            "cost": plain_night(cost_of_night(store, started, read_prices(root))),
             "previous": _previous(folder),
         }
         return _write(folder / started.strftime("%Y-%m-%dT%H-%M-%SZ"), found)
 
 
-def _folder(root: Path, overrides: Sequence[str]) -> Path:
-    store = (root / compose(root, [o for o in overrides if o.startswith("store=")]).store).resolve()
-    require_writable(store)
-    folder = store / NIGHTS
-    folder.mkdir(exist_ok=True)
-    return folder
+def _store(root: Path, overrides: Sequence[str]) -> Store:
+    folder = (root / compose(root, [o for o in overrides if o.startswith("store=")]).store).resolve()
+    require_writable(folder)
+    return Store(folder)
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-# unchanged: the run that would be made is the champion's. refused, promoted: by the gate. failed: it did not come to a finished run.
-STATUSES = ("promoted", "refused", "failed", "unchanged")
+# promoted, refused: by the gate. failed: it did not come to a finished run. unchanged: the run that would be made is the champion's. left: the
+# night's budget was spent before its turn.
+STATUSES = ("promoted", "refused", "failed", "unchanged", "left")
 
 
 @dataclass(frozen=True)

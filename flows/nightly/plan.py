@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from components.data.params import read_yaml
+from components.drift.spec import DriftSpec
 from components.errors import UserError, nearest
 from components.spec.parse import parse
+from components.spec.schema import at_least
 
 PLAN = Path("conf") / "nightly.yaml"
 
@@ -20,6 +22,9 @@ class NightlySpec:
     """The content of conf/nightly.yaml."""
 
     models: dict[str, tuple[str, ...]]  # a model's name -> overrides, as `modelyard run` takes them
+    gpu_hours: float | None = at_least(0.0, None)  # of one night; a model whose turn comes when they are spent is left for the next
+    drift: DriftSpec = field(default_factory=DriftSpec)  # when `modelyard drift` asks for retraining
+    drift_pause_hours: float = at_least(0.0, 12.0)  # between two requests for the same model
 
 
 def read_plan(root: Path) -> NightlySpec:

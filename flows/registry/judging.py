@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from flows.catalogue import judged_by
 from flows.code import fingerprint
 from flows.registry.candidate import Candidate
 from flows.registry.rival import champion_data, evaluate_champion
-from flows.registry.versions import Registry, Version
+from flows.registry.versions import EXPORT, Registry, Version
 from flows.store import Manifest, Partial, Store
 
 
@@ -62,7 +63,8 @@ def judge_candidate(store: Store, model: str, candidate: Candidate, announce: Ca
     }
     with store.run("gate", parts, announce) as partial:
         if isinstance(partial, Partial):
-            partial.outputs = _judge(store, candidate, champion, rival, (metric.partition("/")[2], upwards))
+            latencies = _latencies(candidate, champion, partial.directory)
+            partial.outputs = _judge(store, candidate, champion, rival, (metric.partition("/")[2], upwards), latencies)
             write_json(partial.directory / "gate.json", partial.outputs)
     found = store.find("gate", parts)
     assert found is not None, "the gate's stage did not commit"
@@ -70,17 +72,40 @@ def judge_candidate(store: Store, model: str, candidate: Candidate, announce: Ca
     return Judgement(found.outputs, champion)
 
 
-def _judge(store: Store, candidate: Candidate, champion: Version | None, rival: Manifest | None, metric: tuple[str, bool]) -> dict[str, Any]:
+def _latencies(candidate: Candidate, champion: Version | None, directory: Path) -> dict[str, float]:
+    """Milliseconds for one sample, of `candidate` and `champion`, measured in turns; nothing where the gate does not ask for it."""
+    gate = candidate.spec.gate
+    if gate.max_latency_milliseconds is None and gate.max_slowdown is None:
+        return {}
+    from components.export.measure import compare_exports
+    from flows.registry.export import export_candidate
+
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        export_candidate(candidate, Path(scratch), None)
+        contenders = {"candidate": Path(scratch)} | ({} if champion is None else {"champion": champion.directory / EXPORT})
+        found = compare_exports(contenders, candidate.done["data"].directory, [1])
+    return {name: one["latency_milliseconds"][1]["median"] for name, one in found.items()}
+
+
+def _judge(
+    store: Store,
+    candidate: Candidate,
+    champion: Version | None,
+    rival: Manifest | None,
+    metric: tuple[str, bool],
+    latencies: dict[str, float],
+) -> dict[str, Any]:
     from components.gate.contender import Contender
     from components.gate.gate import judge
 
     data = candidate.done["data"].directory
-    new = Contender(candidate.done["evaluate"].directory, data, _weights_bytes(Path(candidate.checkpoint)))
+    new = Contender(candidate.done["evaluate"].directory, data, _weights_bytes(Path(candidate.checkpoint)), latencies.get("candidate"))
     old = None
     if champion is not None and rival is not None:
         trained = store.read("train", champion.stages["train"])
         assert trained is not None, "the champion was evaluated a moment ago"
-        old = Contender(rival.directory, champion_data(store, champion), _weights_bytes(trained.directory / trained.outputs["checkpoint"]))
+        size = _weights_bytes(trained.directory / trained.outputs["checkpoint"])
+        old = Contender(rival.directory, champion_data(store, champion), size, latencies.get("champion"))
     spec = candidate.spec
     return {**judge(new, old, data, spec.gate, spec.expect, metric), "limits": asdict(spec.gate)}
 

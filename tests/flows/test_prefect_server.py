@@ -96,9 +96,9 @@ models:
 """
 
 
-def write_sales(root, rows):
-    """Sales = 3 x price - 2 x rain + 10, and noise of 0.5; the first rows stay when there are more."""
-    draws = np.random.default_rng(0).normal(size=(rows, 3))
+def write_sales(root, rows, price=0.0):
+    """Sales = 3 x price - 2 x rain + 10, and noise of 0.5; the first rows stay when there are more. `price`: what all prices rose by."""
+    draws = np.random.default_rng(0).normal(size=(rows, 3)) + [price, 0, 0]
     table = [f"{p:.4f},{r:.4f},{3 * p - 2 * r + 10 + 0.5 * e:.4f}" for p, r, e in draws]
     (root / "sales.csv").write_text("\n".join(["price,rain,sales", *table]) + "\n")
 
@@ -177,6 +177,26 @@ def test_a_worse_candidate_is_refused_with_the_interval(nights, first_night):
     assert any(reason.startswith("loss: ") and f"[{outcome['gain']['lower']:+.4f}, " in reason for reason in outcome["reasons"])
     _, again = nights.night(overrides=["trainer.duration=1st"])
     assert (again["status"], again["trained"]) == ("refused", False)  # the same data and configuration are not trained twice
+
+
+def test_data_that_drifted_bring_a_night_of_their_own(nights, first_night, workspace):
+    """The flow emits an event, the server's automation hears it and asks for a night; the same data do not ask twice."""
+    write_sales(workspace.root, 700, price=2.0)
+    looked = nights.server.ended(nights.server.trigger("drift/drift"))
+    assert looked["state_type"] == "COMPLETED", looked["state"]
+
+    def by_drift():
+        return [told for told in nights.told() if told["reason"] == "drift"]
+
+    (night,) = wait_until(by_drift, 250, "the night that drift asks for")
+    assert [o["model"] for o in night["outcomes"]] == ["sales"]
+    asked = json.loads((nights.store / "drift" / "sales.json").read_text())
+    (data,) = asked["asked"]
+    price = next(f for f in asked["look"]["found"]["features"] if f["drifted"])
+    assert price["value"] > price["threshold"]
+    wait_until(lambda: not nights.server.going_on("nightly"), 250, "the night's end")
+    (again,) = workspace.result("drift")["models"]
+    assert again["newest"] == data and not again["retrain"]
 
 
 def test_a_cancelled_night_leaves_no_process(nights, first_night, workspace):

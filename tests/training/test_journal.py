@@ -48,8 +48,16 @@ def test_rewinding_drops_the_steps_that_will_be_made_again(tmp_path):
     write(path, 0, kind="event")
     write(path, 5, 10, 15)
     assert rewind(path, 10) == 10.0
-    assert [(r["kind"], r["step"]) for r in read(path)] == [("event", 0), ("step", 5), ("step", 10)]
-    assert rewind(path, 0) == 0.0 and [r["kind"] for r in read(path)] == ["event"]
+    told = [("event", 0), ("step", 5), ("step", 10)]
+    lost = {"kind": "event", "step": 10, "epoch": 0, "seconds": 10.0, "name": "lost", "steps": 5, "lost_seconds": 5.0, "reached_seconds": 15.0}
+    assert [(r["kind"], r["step"]) for r in read(path)[:-1]] == told and read(path)[-1] == lost
+    assert rewind(path, 10) == 10.0 and len(read(path)) == 4  # there is nothing more to lose
+    assert rewind(path, 0) == 0.0
+    assert [(r["kind"], r.get("lost_seconds")) for r in read(path)] == [
+        ("event", None),
+        ("event", 5.0),
+        ("event", 10.0),
+    ]
     assert rewind(tmp_path / "nothing.jsonl", 3) == 0.0 and not (tmp_path / "nothing.jsonl").exists()
 
 

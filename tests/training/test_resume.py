@@ -30,7 +30,7 @@ SYSTEMS = {
     "GAN": (systems.gan, ("trainer.monitor.metric=validation/score",)),
     "LSTM with state": (systems.recurrent, ("trainer.order=contiguous", "optimizer.lr=0.02")),
 }
-TIMES = {"seconds", "samples_per_second", "step_seconds", "data_wait_share", "eta_seconds", "peak_memory_gib"}
+TIMES = {"seconds", "samples_per_second", "step_seconds", "data_wait_share", "eta_seconds", "peak_memory_gib", "rank_step_seconds"}
 # 41 rows by 8: six steps an epoch. Checkpoints lie at every second step, and at 6, 12, 18 after the validation.
 STOPS = {"before any checkpoint": (1, 0), "at an epoch's end": (6, 0), "in the middle of an epoch": (15, 0), "between two micro-batches": (16, 1)}
 

@@ -14,7 +14,7 @@ def timing(run: Run) -> Section | None:
         {"name": name, "seconds": stage.get("seconds"), "status": stage.get("status"), "why": stage.get("why"), "key": stage.get("key")}
         for name, stage in run.stages.items()
     ]
-    parts = [{"name": name.replace("_", " "), "seconds": seconds} for name, seconds in (run.summary.get("seconds") or {}).items()]
+    parts = [{"name": name.replace("_", " "), "seconds": seconds} for name, seconds in _parts(run).items()]
     if not stages and not parts:
         return None
     x, y = thinned(*points(run.journal.steps, "samples_per_second"))
@@ -33,9 +33,15 @@ def timing(run: Run) -> Section | None:
 
 def data_wait_share(run: Run) -> float | None:
     """Return the part of the training time in which the model waited for data, in [0, 1]; None when it was not measured."""
-    seconds = run.summary.get("seconds") or {}
+    seconds = _parts(run)
     total = sum(seconds.values())
     return seconds["data_wait"] / total if total and "data_wait" in seconds else None
+
+
+def _parts(run: Run) -> dict[str, float]:
+    """The seconds of each part of training; of one that is not divided, all of them."""
+    seconds: dict[str, float] = run.summary.get("seconds") or {}
+    return {name: value for name, value in seconds.items() if name != "total"} or seconds
 
 
 def _with_shares(rows: list[dict[str, object]]) -> list[dict[str, object]]:

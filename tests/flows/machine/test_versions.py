@@ -35,6 +35,7 @@ def installed(machine, tmp_path):
     [
         ({"prefect": "3.8.8", "fastapi": "0.165.0"}, "prefect and fastapi"),
         ({"prefect": "3.8.8", "fastapi": "0.151.0"}, "prefect and fastapi"),
+        ({"prefect": "3.8.8", "sqlalchemy": "2.1.9"}, "prefect and sqlalchemy"),
         ({"prefect": "3.9.1", "certifi": "2026.10.18"}, "prefect and certifi"),
         ({"hydra-core": "1.3.8", "omegaconf": "2.4.0"}, "hydra-core and omegaconf"),
     ],
@@ -47,10 +48,12 @@ def test_pairs_that_do_not_work_together(installed, packages, faulty):
 
 def test_pairs_that_do(installed):
     found = versions.pairs(
-        installed({"prefect": "3.8.8", "fastapi": "0.150.0", "certifi": "2026.10.18", "hydra-core": "1.3.8", "omegaconf": "2.3.1"})
+        installed(
+            {"prefect": "3.8.8", "fastapi": "0.150.0", "sqlalchemy": "2.0.58", "certifi": "2026.10.18", "hydra-core": "1.3.8", "omegaconf": "2.3.1"}
+        )
     )
-    assert [f.status for f in found] == ["ok"] * 3
-    assert [f.status for f in versions.pairs(installed({}))] == ["ok"] * 3
+    assert [f.status for f in found] == ["ok"] * 4
+    assert [f.status for f in versions.pairs(installed({}))] == ["ok"] * 4
 
 
 def test_a_pair_of_which_one_is_missing_is_left_out(installed):

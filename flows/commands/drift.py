@@ -1,0 +1,25 @@
+"""`modelyard drift`: have the data moved since the champions were trained?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from flows.commands import overrides
+
+HELP = "compare the newest data with what each champion was trained on, and say which models should be retrained"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", action="append", default=[], metavar="MODEL", help="only this one; may be given several times")
+    overrides(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    from flows.drift.look import look, looks_text
+    from flows.progress import terminal
+
+    looks = look(options.model, options.overrides, terminal(json=options.json).line)
+    print(json.dumps({"models": [asdict(one) for one in looks]}) if options.json else looks_text(looks), flush=True)
+    return 0

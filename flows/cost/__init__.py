@@ -1,0 +1,1 @@
+"""What runs cost: devices and seconds by stage, attempt and trial, what of it was wasted, and in money. Read from the store alone; no torch."""
