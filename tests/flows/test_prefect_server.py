@@ -98,7 +98,7 @@ models:
 
 def write_sales(root, rows, price=0.0):
     """Sales = 3 x price - 2 x rain + 10, and noise of 0.5; the first rows stay when there are more. `price`: what all prices rose by."""
-    draws = np.random.default_rng(0).normal(size=(rows, 3)) + [price, 0, 0]
+    draws = np.random.default_rng(0).normal(size=(rows, 3)) + np.array([price, 0, 0])
     table = [f"{p:.4f},{r:.4f},{3 * p - 2 * r + 10 + 0.5 * e:.4f}" for p, r, e in draws]
     (root / "sales.csv").write_text("\n".join(["price,rain,sales", *table]) + "\n")
 
