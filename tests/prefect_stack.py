@@ -52,9 +52,9 @@ class Server:
         except OSError:
             return False
 
-    def ask(self, path, body=None):
+    def ask(self, path, body=None, method=None):
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"}, method=method)
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read() or "null")
 
@@ -68,9 +68,15 @@ class Server:
         return self.ask(f"flow_runs/{identifier}")
 
     def going_on(self, flow):
-        """The runs of a flow that have not ended."""
+        """The runs of a flow that have begun and not ended."""
         runs = self.ask("flow_runs/filter", {"flows": {"name": {"any_": [flow]}}})
-        return [run for run in runs if run["state_type"] not in ENDED]
+        return [run for run in runs if run["state_type"] in {"PENDING", "RUNNING", "CANCELLING"}]
+
+    def forget_schedules(self):
+        """Remove every schedule, lest one fires while a test runs."""
+        for deployment in self.ask("deployments/filter", {}):
+            for schedule in deployment["schedules"]:
+                self.ask(f"deployments/{deployment['id']}/schedules/{schedule['id']}", method="DELETE")
 
     def trigger(self, deployment, **parameters):
         """Ask for a run of a deployment; returns its id."""

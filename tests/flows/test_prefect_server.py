@@ -33,6 +33,7 @@ def served(server):
     worker = server.start("worker", "start", "--pool", "modelyard", "--type", "process")  # makes the pool
     wait_until(server.has_pool, 200, "the work pool")
     server.command("--no-prompt", "deploy", "--all")
+    server.forget_schedules()
     yield server
     end_group(worker, signal.SIGINT, 15)
 
@@ -156,7 +157,7 @@ def test_a_night_with_nothing_new_does_nothing_and_says_so(nights, first_night):
     assert (outcome["status"], outcome["trained"], outcome["champion"]) == ("unchanged", False, 1)
     assert nights.trainings() == before
     artifacts = nights.server.ask("artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
-    (digest,) = [a["data"] for a in artifacts if a["type"] == "markdown"]
+    (digest,) = [a["data"] for a in artifacts if a["key"] == "nightly-digest"]
     assert "Nothing new" in digest and "Nothing was trained" in digest
 
 
