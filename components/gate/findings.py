@@ -61,11 +61,13 @@ def expectations(candidate: Contender, wishes: Sequence[Expectation]) -> Iterato
         )
 
 
-def leak(rows: FairRows, gate: GateSpec) -> Finding:
+def leak(rows: FairRows, gate: GateSpec, compared: bool) -> Finding:
     """Rows that the candidate is judged on must not be rows that it was trained on."""
     fraction = rows.leaked / max(rows.total, 1)
     detail = f"{rows.leaked} of {rows.total} judged rows stand in the candidate's training data"
-    if rows.seen > rows.leaked:
+    if compared and rows.seen is None:
+        detail += "; what the champion was trained on is gone, so rows that it knows could not be left out"
+    elif rows.seen is not None and rows.seen > rows.leaked:
         detail += f"; {rows.seen} in the champion's: left out of the comparison"
     return Finding("leak", fraction <= gate.max_leak_fraction, detail, {"fraction": fraction, "champion_rows": rows.seen})
 

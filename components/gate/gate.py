@@ -37,7 +37,7 @@ def judge(
     """
     judged = ShardDataset(data, gate.split)
     rows = fair_rows(judged, candidate.trained_on, None if champion is None else champion.trained_on)
-    found = [findings.leak(rows, gate)]
+    found = [findings.leak(rows, gate, champion is not None)]
     found += findings.expectations(candidate, wishes) if gate.expectations else []
     paired = None if champion is None else _pair(candidate, champion, rows, gate)
     if champion is not None and paired is not None:

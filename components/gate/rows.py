@@ -19,13 +19,14 @@ class FairRows:
     Attributes:
         fair: row numbers that neither model was trained on.
         leaked: how many of all the candidate was trained on.
-        seen: how many of all the champion was trained on: a row of yesterday's training split may be one of today's test split.
+        seen: how many of all the champion was trained on: a row of yesterday's training split may be one of today's test split. None where the
+            data that it was trained on are gone.
         total: rows of the split.
     """
 
     fair: Rows
     leaked: int
-    seen: int
+    seen: int | None
     total: int
 
 
@@ -34,12 +35,12 @@ def fair_rows(judged: ShardDataset, candidate: Path | None, champion: Path | Non
 
     Args:
         judged: the split that both are judged on.
-        candidate, champion: the prepared data that each was trained on; None: there is no such model, or its data are gone.
+        candidate, champion: the prepared data that each was trained on; None: its data are gone, or there is no such model.
     """
     hashes = row_hashes(judged)
     leaked = _among(hashes, candidate)
     seen = leaked if champion == candidate else _among(hashes, champion)
-    return FairRows(np.flatnonzero(~(leaked | seen)), int(leaked.sum()), int(seen.sum()), judged.rows)
+    return FairRows(np.flatnonzero(~(leaked | seen)), int(leaked.sum()), None if champion is None else int(seen.sum()), judged.rows)
 
 
 def _among(hashes: list[bytes], trained_on: Path | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -12,11 +12,11 @@ from typing import Any
 
 from components.drift.spec import DriftSpec
 from components.files import read_object
+from flows.adapters.dvc_versions import data_version
 from flows.exclusive import exclusive, replace_json
 from flows.nightly.plan import chosen, read_plan
 from flows.open import open_run
 from flows.project import project_root
-from flows.registry.rival import champion_data
 from flows.registry.versions import Registry
 from flows.run import PipelineRun
 from flows.store import Store
@@ -69,12 +69,12 @@ def _look(model: str, overrides: list[str], options: DriftSpec, pause_hours: flo
     told = Look(model, "unchanged", False, "the champion was trained on the newest data", champion.data["content_sha256"], newest.content)
     if told.reference == told.newest:
         return told
-    reference = champion_data(run.store, champion)
-    if reference is None:
-        return replace(told, status="unknown", why="the data that the champion was trained on are gone from this machine")
     from components.drift.drift import drift
 
-    found = drift(reference, newest.directory, options)
+    with data_version(run.root, champion.data) as reference:
+        if reference is None:
+            return replace(told, status="unknown", why="the data that the champion was trained on are gone from this machine")
+        found = drift(reference, newest.directory, options)
     told = replace(told, status="drifted" if found["drifted"] else "steady", found=found, why="nothing has drifted")
     return _ask(run.store, told, pause_hours) if found["drifted"] else told
 

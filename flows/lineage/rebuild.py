@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from components.errors import RunError, UserError
 from components.files import write_text
+from flows.adapters.dvc_versions import cache_directory
 
 _NO_HOOKS = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
 
@@ -33,7 +33,7 @@ def rebuild(root: Path, account: dict[str, Any], patch: bytes, folder: Path) -> 
     if patch:
         _apply(patch, folder)
     project = folder / _run(["git", "rev-parse", "--show-prefix"], root)
-    write_text(project / ".dvc" / "config.local", f"[cache]\n    dir = {_cache(root)}\n")
+    write_text(project / ".dvc" / "config.local", f"[cache]\n    dir = {cache_directory(root)}\n")
     _link_own_files(root, project, account["spec"])
     return project
 
@@ -54,11 +54,6 @@ def _apply(patch: bytes, folder: Path) -> None:
             received=done.stderr.decode(errors="replace").strip(),
             mend=f"the commit is checked out in {folder}; see by hand what of the patch fits",
         )
-
-
-def _cache(root: Path) -> Path:
-    """Where the project's DVC keeps its cache, whatever its configuration says."""
-    return (root / _run([sys.executable, "-m", "dvc", "cache", "dir"], root)).resolve()
 
 
 def _link_own_files(root: Path, project: Path, spec: dict[str, Any]) -> None:

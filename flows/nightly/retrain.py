@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from components.data.card import CARD_NAME
 from components.errors import RunError, UserError
-from components.files import read_object
 from flows import stages
 from flows.catalogue import judged_by
 from flows.nightly.outcome import Outcome
 from flows.open import open_run
+from flows.predict import rows_of
 from flows.registry.candidate import Candidate, candidate_of
 from flows.registry.decide import Decision, decide_candidate
 from flows.registry.versions import Version
@@ -92,23 +91,19 @@ def changes(store: Store, candidate: Candidate, champion: Version | None) -> lis
     """Say what differs between two trainings: data first, then configuration, code and environment."""
     if champion is None:
         return ["it is the first"]
-    old_train, old_data = store.read("train", champion.stages["train"]), store.read("data", champion.stages["data"])
+    old_train = store.read("train", champion.stages["train"])
     if old_train is None:
         return ["the champion's training is not in the store any more"]
-    told = _data_changes(old_data, candidate.done["data"], champion)
+    told = _data_changes(candidate.done["data"], champion)
     old, new = stages.flat(old_train.parts), stages.flat(candidate.done["train"].parts)
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith("inputs.data")]
     found = [str(stages.Change(key, old.get(key, "(absent)"), new.get(key, "(absent)"))) for key in keys]
     return told + found[:_TOLD] + ([f"{len(found) - _TOLD} more"] if len(found) > _TOLD else [])
 
 
-def _data_changes(old: Manifest | None, new: Manifest, champion: Version) -> list[str]:
+def _data_changes(new: Manifest, champion: Version) -> list[str]:
     before, now = champion.data["content_sha256"], new.outputs["content_sha256"]
     if before == now:
         return []
-    rows = f", {_rows(old)} -> {_rows(new)} training rows" if old is not None else ""
-    return [f"data {champion.data['name']}: {before[:12]} -> {now[:12]}{rows}"]
-
-
-def _rows(data: Manifest) -> Any:
-    return read_object(data.directory / CARD_NAME).get("splits", {}).get("train", {}).get("rows", "?")
+    rows = f"{champion.record['rows']['train']:,} -> {rows_of(new)['train']:,} training rows"
+    return [f"data {champion.data['name']}: {before[:12]} -> {now[:12]}, {rows}"]

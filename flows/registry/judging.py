@@ -11,10 +11,12 @@ from typing import Any
 from components.files import write_json
 from components.spec.parse import to_plain
 from flows import stages
+from flows.adapters.dvc_versions import data_version
 from flows.catalogue import judged_by
 from flows.code import fingerprint
+from flows.project import project_root
 from flows.registry.candidate import Candidate
-from flows.registry.rival import champion_data, evaluate_champion
+from flows.registry.rival import evaluate_champion
 from flows.registry.versions import EXPORT, Registry, Version
 from flows.store import Manifest, Partial, Store
 
@@ -100,14 +102,15 @@ def _judge(
 
     data = candidate.done["data"].directory
     new = Contender(candidate.done["evaluate"].directory, data, _weights_bytes(Path(candidate.checkpoint)), latencies.get("candidate"))
-    old = None
-    if champion is not None and rival is not None:
-        trained = store.read("train", champion.stages["train"])
-        assert trained is not None, "the champion was evaluated a moment ago"
-        size = _weights_bytes(trained.directory / trained.outputs["checkpoint"])
-        old = Contender(rival.directory, champion_data(store, champion), size, latencies.get("champion"))
-    spec = candidate.spec
-    return {**judge(new, old, data, spec.gate, spec.expect, metric), "limits": asdict(spec.gate)}
+    spec, limits = candidate.spec, {"limits": asdict(candidate.spec.gate)}
+    if champion is None or rival is None:
+        return {**judge(new, None, data, spec.gate, spec.expect, metric), **limits}
+    trained = store.read("train", champion.stages["train"])
+    assert trained is not None, "the champion was evaluated a moment ago"
+    size = _weights_bytes(trained.directory / trained.outputs["checkpoint"])
+    with data_version(project_root(), champion.data) as trained_on:
+        old = Contender(rival.directory, trained_on, size, latencies.get("champion"))
+        return {**judge(new, old, data, spec.gate, spec.expect, metric), **limits}
 
 
 def _weights_bytes(checkpoint: Path) -> int:

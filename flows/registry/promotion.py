@@ -17,6 +17,7 @@ from components.errors import RunError, UserError
 from components.files import write_json
 from components.spec.parse import to_plain
 from flows.exclusive import exclusive, replace_json
+from flows.predict import rows_of
 from flows.registry.candidate import Candidate
 from flows.registry.versions import CHAMPION, EXPORT, FORMAT, RECORD, Registry, Version
 from flows.store import Store
@@ -68,6 +69,7 @@ def _record(model: str, number: int, candidate: Candidate, verdict: dict[str, An
         "spec": to_plain(candidate.spec),
         "stages": {name: manifest.key for name, manifest in candidate.done.items()},
         "data": told["data"],
+        "rows": rows_of(candidate.done["data"]),
         "checkpoint_sha256": candidate.checkpoint_sha256,
         "metrics": told["metrics"],
         "gate": verdict,

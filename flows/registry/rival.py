@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
@@ -57,12 +56,6 @@ def _evaluate(store: Store, spec: Spec, done: dict[str, Manifest], partial: Part
     finally:
         workers.close()
     partial.outputs = {"metrics": scalars(read_json(partial.directory / "metrics.json"))}
-
-
-def champion_data(store: Store, champion: Version) -> Path | None:
-    """Return the prepared data that the champion was trained on; None where they are gone."""
-    manifest = store.read("data", champion.stages["data"])
-    return manifest.directory if manifest is not None and manifest.directory.is_dir() else None
 
 
 def _stages(store: Store, champion: Version) -> dict[str, Manifest]:
