@@ -170,7 +170,7 @@ def _training(facts: Facts) -> str:
     augment = [target.name.rpartition(".")[2] for target in spec.augment.train]
     about = {
         "Fitted by": spec.procedure.name if spec.procedure else f"{spec.optimizer.name} {_plain(to_plain(spec.optimizer.options))}",
-        "Schedule": f"{spec.schedule.name.rpartition('.')[2]} {_plain(to_plain(spec.schedule.options))}",
+        "Schedule": f"{spec.schedule.name.rpartition('.')[2]} {_plain(to_plain(spec.schedule.options))}".strip(),
         "Loss": spec.loss.name.rpartition(".")[2],
         "Length": f"{spec.trainer.duration}, batches of {spec.trainer.batch_size}, {spec.trainer.precision}",
         "Augmentation": ", ".join(augment) or "none",
