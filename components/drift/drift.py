@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from components.data.card import Card, load_card
@@ -18,7 +19,7 @@ from components.drift.measures import Array, counts_psi, histogram, holm, ks, mm
 from components.drift.spec import DriftSpec
 
 SMALL_PSI = 0.1  # told, not acted on
-Embed = Callable[[Mapping[str, Tensor]], Any]
+Embed = Callable[[dict[str, Tensor]], Tensor]
 
 
 @dataclass
@@ -129,8 +130,9 @@ def _found(value_and_p: tuple[float, float], threshold: float) -> tuple[float, f
 def _embedded(dataset: ShardDataset, embed: Embed, options: DriftSpec) -> Array:
     """A model's features of the drawn rows, (N, F)."""
     rows = drawn_rows(dataset, options)
-    parts = [embed(dataset.fetch(rows[start : start + BLOCK_ROWS])) for start in range(0, len(rows), BLOCK_ROWS)]
-    return np.concatenate([np.asarray(part, dtype=np.float64).reshape(len(part), -1) for part in parts])
+    with torch.no_grad():
+        parts = [embed(dataset.fetch(rows[start : start + BLOCK_ROWS])) for start in range(0, len(rows), BLOCK_ROWS)]
+    return np.concatenate([part.flatten(1).double().cpu().numpy() for part in parts])
 
 
 def _judged(tests: list[_Test], options: DriftSpec) -> dict[str, Any]:

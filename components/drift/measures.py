@@ -43,11 +43,12 @@ def psi_p_value(value: float, rows: int, others: int, categories: int) -> float:
 
 
 def quantile_edges(values: Array, bins: int) -> Array:
-    """Return the inner edges of bins that hold equal parts of the values; ties leave fewer bins, as `(edges,)`, rising.
+    """Return the inner edges of bins `[edge, next edge)` that hold equal parts of the values, `(edges,)`, rising.
 
-    A bin is `[edge, next edge)`. Values that are all the same have one edge, so that smaller ones fall out of their bin.
+    A value that fills more than a bin by itself, such as the zero of a sparse column, gets one of its own.
     """
-    return np.unique(np.quantile(values, np.arange(1, bins) / bins, method="inverted_cdf"))
+    edges, times = np.unique(np.quantile(values, np.arange(1, bins) / bins, method="inverted_cdf"), return_counts=True)
+    return np.unique(np.concatenate([edges, np.nextafter(edges[times > 1], np.inf)]))
 
 
 def histogram(values: Array, edges: Array) -> Array:

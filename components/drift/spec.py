@@ -1,4 +1,4 @@
-"""What a comparison of two data versions is told: conf/drift, parsed by `components.spec.parse.parse(DriftSpec, plain, "drift")`."""
+"""What a comparison of two data versions is told; plain data become it by `components.spec.parse.parse(DriftSpec, plain, "drift")`."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     """
     _require_empty(request.directory)
     dataset = open_unseen(request.data)
-    model, task = _trained(request, dataset.card)
+    model, task, checkpoint_sha256 = _trained(request, dataset.card)
     system = _system(request.spec)
     eager = eager_of(model, task, system, dataset.card)
     batches = _batches(eager, task, dataset)
@@ -86,6 +86,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     program = write_program(request.directory / PROGRAM, eager, batches)
     outputs = _write_example(request.directory / EXAMPLE, eager, batches[0])
     described = _describe(request, system, dataset.card, model, program, batches[0], outputs)
+    described["checkpoint_sha256"] = checkpoint_sha256
     facts = Facts(request.spec, dataset.card, described, request.metrics, request.check, request.origin, _kind(task))
     write_text(request.directory / MODEL_CARD, model_card(facts))
     described["files"] = {path.name: sha256_file(path) for path in sorted(request.directory.iterdir())}
@@ -99,11 +100,12 @@ def _require_empty(directory: Path) -> None:
         raise UserError("an export needs an empty directory", received=directory, expected="one that is there and holds nothing")
 
 
-def _trained(request: ExportRequest, card: Card) -> tuple[nn.Module, Task]:
+def _trained(request: ExportRequest, card: Card) -> tuple[nn.Module, Task, str]:
+    """The model with the weights that were evaluated, its task, and these weights' sha256, by which the ledger knows them."""
     meta = checkpoint.verify(request.checkpoint)
     model, task = build_system(request.spec, card, LocalSession(), request.upstream)
     checkpoint.load_weights(request.checkpoint, model, meta["weights"])
-    return model.eval(), task
+    return model.eval(), task, meta["files"][meta["weights"]]["sha256"]
 
 
 def _system(spec: Spec) -> System:
@@ -174,7 +176,6 @@ def _describe(
         "outputs": [_described(name, value) for name, value in outputs.items()],
         "program": program,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "checkpoint_sha256": sha256_file(request.checkpoint / "meta.json"),
         "origin": dict(request.origin),
         "torch": torch.__version__,
     }

@@ -115,7 +115,7 @@ def _details(facts: Facts) -> str:
         "Kind": facts.kind,
         "Model": f"`{facts.spec.model.name}`, {described['parameters']:,} learned numbers",
         "Source": facts.spec.source or "not given",
-        "Checkpoint": f"sha256 {described['checkpoint_sha256'][:16]} (its meta.json)",
+        "Checkpoint": f"weights of sha256 {described['checkpoint_sha256']}",
         **{name.replace("_", " ").capitalize(): _plain(value) for name, value in facts.origin.items()},
     }
     return _bullets([f"{name}: {value}" for name, value in about.items()])
@@ -137,6 +137,7 @@ def _data(facts: Facts) -> str:
         f"Licence of the data: {card.licence}. Who passes the model on has to look whether it binds the weights too.",
         f"Version: {card.content_sha256}",
         "Rows: " + ", ".join(f"{name} {split.rows:,}" for name, split in card.splits.items()),
+        f"A few of its rows lie in `{EXAMPLE}`" + (f" and in `{PROGRAM}`." if facts.described["program"]["file"] else "."),
     ]
     return _bullets(about)
 
@@ -170,7 +171,7 @@ def _training(facts: Facts) -> str:
     augment = [target.name.rpartition(".")[2] for target in spec.augment.train]
     about = {
         "Fitted by": spec.procedure.name if spec.procedure else f"{spec.optimizer.name} {_plain(to_plain(spec.optimizer.options))}",
-        "Schedule": f"{spec.schedule.name.rpartition('.')[2]} {_plain(to_plain(spec.schedule.options))}",
+        "Schedule": f"{spec.schedule.name.rpartition('.')[2]} {_plain(to_plain(spec.schedule.options))}".strip(),
         "Loss": spec.loss.name.rpartition(".")[2],
         "Length": f"{spec.trainer.duration}, batches of {spec.trainer.batch_size}, {spec.trainer.precision}",
         "Augmentation": ", ".join(augment) or "none",

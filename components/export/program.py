@@ -6,6 +6,8 @@ Legend: B batch.
 from __future__ import annotations
 
 import io
+import os
+import tempfile
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -18,7 +20,6 @@ from torch import Tensor
 
 from components.errors import RunError
 from components.export.answers import Eager
-from components.files import atomic_path
 from components.tasks.base import Batch
 
 # An operator may be lowered to another kernel in the program; float32 sums in another order differ by this much and no more.
@@ -85,14 +86,11 @@ def _write_verified(path: Path, eager: Eager, batches: list[Batch], dynamic: boo
         program = torch.export.export(eager, (example,), dynamic_shapes=(_dynamic(example),) if dynamic else None, strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # this machine's folders are nobody's business
-    with atomic_path(path) as temporary:
-        named = temporary.with_name(f"{temporary.name}.pt2")  # torch insists on the suffix
-        try:
-            torch.export.save(program, named)
-            difference = _compare(load_program(named), eager, batches)
-            named.rename(temporary)
-        finally:
-            named.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
+        written = Path(folder) / path.name  # the archive holds its own name: under this one equal programs are equal files
+        torch.export.save(program, written)
+        difference = _compare(load_program(written), eager, batches)
+        os.replace(written, path)
     return difference
 
 

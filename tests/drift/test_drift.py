@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from components.drift.__main__ import main
 from components.drift.drift import drift
@@ -15,7 +16,7 @@ from components.errors import UserError
 from components.spec.parse import parse
 from tests.drift.versions import ragged, write_version
 
-OPTIONS = DriftSpec(rows=300, mmd_rows=150)
+OPTIONS = DriftSpec(rows=300, mmd_rows=100)
 CLASSES = {"targets": ("a", "b", "c"), "masks": ("a", "b", "c"), "tokens": ("a", "b", "c")}
 
 
@@ -102,7 +103,8 @@ def test_another_column_is_a_drift_by_itself(reference, tmp_path):
 
 def test_a_models_view_is_compared_too(reference, tmp_path):
     newest = write_version(tmp_path / "b", columns(1, brightness=25.0), CLASSES)
-    result = drift(reference, newest, OPTIONS, embed=lambda batch: batch["inputs"].float().mean(dim=(2, 3)))
+    weights = torch.ones(3, requires_grad=True)
+    result = drift(reference, newest, OPTIONS, embed=lambda batch: torch.nn.Flatten()(weights * batch["inputs"].float().mean(dim=(2, 3))))
     assert {f["name"]: f["drifted"] for f in result["features"]}["embedding rows"]
 
 

@@ -29,10 +29,12 @@ def test_psi_p_value_is_chi_squared_and_holds_under_chance():
     assert stats.binomtest(rejected, 400, 0.05).pvalue > 1e-3, rejected
 
 
-def test_bins_hold_equal_parts_and_ties_give_fewer():
+def test_bins_hold_equal_parts_and_a_frequent_value_has_its_own():
     values = np.arange(100.0)
     assert histogram(values, quantile_edges(values, 10))[:-1].tolist() == pytest.approx([10] * 10, abs=1)
-    assert quantile_edges(np.zeros(50), 10).tolist() == [0.0]
+    sparse = np.concatenate([np.zeros(80), np.arange(1.0, 21)])
+    assert histogram(sparse, quantile_edges(sparse, 10)).tolist() == [0, 80, 9, 11, 0]  # below, zero, up to the ninth decile, above, NaN
+    assert histogram(np.array([-1.0, 4, 4, 5]), quantile_edges(np.full(50, 4.0), 10)).tolist() == [1, 2, 1, 0]
     assert histogram(np.array([-1.0, 0.0, 2.0, np.nan]), np.array([0.0])).tolist() == [1, 2, 1]
 
 

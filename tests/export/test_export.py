@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +71,8 @@ def test_what_model_json_says_is_so(lenet):
     assert described["inputs"] == [{"name": "inputs", "dtype": "uint8", "shape": ["rows", 1, 8, 8]}]
     assert [one["name"] for one in described["outputs"]] == ["logits", "probabilities"]
     assert described["program"]["batch"] == {"minimum": 1, "maximum": None} and described["program"]["equal"]
+    meta = verify(lenet.checkpoint)
+    assert described["checkpoint_sha256"] == meta["files"][meta["weights"]]["sha256"]
     assert described["parameters"] == 61_706 == sum(v.numel() for v in load_file(lenet.directory / "model.safetensors").values())
     assert described["statistics"]["inputs"]["mean"] == read_json(lenet.system.data / "card.json")["statistics"]["inputs"]["mean"]
     assert "optimizer" not in described["system"] and described["system"]["augment"]["train"] == []
@@ -79,6 +83,14 @@ def test_the_model_and_its_task_come_back(lenet):
     trained = load_file(lenet.checkpoint / verify(lenet.checkpoint)["weights"])
     assert not model.training and all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
     assert task.class_names == tuple("0123456789")  # type: ignore[attr-defined]
+
+
+def test_the_same_checkpoint_gives_the_same_bytes_and_no_folder_of_this_machine(lenet, tmp_path):
+    request = ExportRequest(lenet.system.spec, lenet.system.data, lenet.checkpoint, tmp_path, origin=lenet.described["origin"])
+    again = export(request)["files"]
+    assert {name for name, sha256 in lenet.described["files"].items() if again[name] != sha256} == {"MODEL_CARD.md"}  # no metrics were given
+    with zipfile.ZipFile(tmp_path / "program.pt2") as archive:
+        assert not [name for name in archive.namelist() if str(Path.cwd()).encode() in archive.read(name)]
 
 
 def test_a_changed_file_a_full_directory_and_no_export_are_refused(lenet, tmp_path):
