@@ -123,7 +123,7 @@ def _books(known: Mapping[str, float]) -> Iterator[Row]:
     yield _row(
         "computed", "Prefect's database after a year", runs * known["Prefect's database grows a run"] * 1024 / 1e9, "GB", "sqlite, nothing removed"
     )
-    rows, commits = known["Prefect rows a run"], known["sqlite commits of one row, synced"]
+    rows, commits = known["Prefect rows a run"], known["sqlite commits of one row"]
     yield _row(
         "computed", "runs that end at once before sqlite is behind", commits * 60 / rows, "runs a minute", "a commit a row, nothing else written"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from components.data.columns import Array, Ragged
 from components.errors import UserError
 
 Indices = npt.NDArray[np.int64]
+_SPARE_FILES = 256  # that a process opens beside shards
 
 
 class ShardDataset:
@@ -28,7 +31,7 @@ class ShardDataset:
         others: more names; their rows follow, numbered on, so that `sample_id` stays unique (for a refit on all data).
 
     Raises:
-        UserError: no data set, no such split, or a shard that is missing or corrupted (its name is told).
+        UserError: no data set, no such split, a shard that is missing or corrupted (its name is told), or more of them than may be open.
     """
 
     def __init__(self, directory: Path, split: str, *others: str) -> None:
@@ -37,6 +40,7 @@ class ShardDataset:
         shards = [(f"{name}-{number:05d}", shard) for name in self._splits for number, shard in enumerate(self._record(name).shards)]
         for _, shard in shards:
             require_sizes(directory, shard.files)
+        _make_room(sum(len(shard.files) for _, shard in shards))
         self._starts = np.cumsum([0, *[shard.rows for _, shard in shards]])
         self.rows = int(self._starts[-1])
         self._shards = [self._open(stem, shard.rows) for stem, shard in shards]
@@ -153,3 +157,23 @@ class ShardDataset:
         if (mapped.dtype.name, mapped.shape) != (dtype, shape):
             raise UserError(f"shard {name} is corrupted", received=f"{mapped.dtype} {mapped.shape}", expected=f"{dtype} {shape}")
         return np.asarray(mapped)  # the plain view: np.memmap's own indexing is several times slower
+
+
+def _make_room(files: int) -> None:
+    """Let this process hold so many more files: a mapped one stays open, and many systems allow 1,024 until a process asks for more.
+
+    Raises:
+        UserError: the system does not allow so many.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = len(os.listdir("/dev/fd")) + files + _SPARE_FILES
+    if soft == resource.RLIM_INFINITY or wanted <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise UserError(
+            "the data set has more shards than this process may hold open",
+            received=f"{files} files",
+            expected=f"at most {max(0, files - wanted + hard)} of them here",
+            mend="prepare it with larger shards (data.shard_mib=1024), or raise the limit (`ulimit -Hn`)",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -45,14 +45,15 @@ class Saver:
     def save(self, stepper: Stepper, progress: Progress, window: Tensor, metrics: Mapping[str, float], *, best: bool) -> None:
         """Rank 0 writes; the others go on, because nothing that they do next touches what it reads."""
         started = time.perf_counter()
-        weights = {"model": strategy.model_state(stepper.model)}
+        writes = self.session.rank == 0
+        weights = {"model": strategy.model_state(stepper.model, keep=writes)}
         if stepper.ema is not None:
-            weights["ema"] = strategy.whole(stepper.ema.state())
-        state = stepper.state()
+            weights["ema"] = strategy.whole(stepper.ema.state(), keep=writes)
+        state = stepper.state(keep=writes)
         own = {"generators": generator_states(self.session.device), "window": window.cpu()}
         carried = stepper.carry if progress.samples else [{} for _ in stepper.carry]  # an epoch begins without
         ranks = gather(self.session, (own, [{k: v.detach().cpu() for k, v in carry.items()} for carry in carried]))
-        if self.session.rank == 0:
+        if writes:
             state |= {"progress": asdict(progress), "ranks": [r for r, _ in ranks], "carry": joined_carry([carry for _, carry in ranks])}
             first = bool(metrics) and self.checkpoints.path("best") is None  # even where its value is no number: a run has a best checkpoint
             self.checkpoints.save(progress.step, weights, state, self.meta(progress, metrics), best=best or first)

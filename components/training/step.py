@@ -228,10 +228,10 @@ class Stepper:
         """Within it the model has the averaged weights, where they are averaged: these are what is evaluated."""
         return nullcontext() if self.ema is None else self.ema.swapped(self.model)
 
-    def state(self) -> dict[str, Any]:
-        """Everything but the weights, whole and on any device. Every rank must ask."""
+    def state(self, *, keep: bool = True) -> dict[str, Any]:
+        """Everything but the weights, whole and on any device. Every rank must ask, and only those that `keep` may use it."""
         return {
-            "optimizers": {name: strategy.optimizer_state(o) for name, o in self.optimizers.items()},
+            "optimizers": {name: strategy.optimizer_state(o, keep=keep) for name, o in self.optimizers.items()},
             "scaler": self.scaler.state_dict(),
         }
 

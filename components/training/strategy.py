@@ -116,14 +116,19 @@ def _is_sharded(value: Any) -> bool:
     return hasattr(value, "full_tensor")
 
 
-def model_state(model: nn.Module) -> dict[str, Tensor]:
-    """The whole weights and buffers by their plain names, on the CPU, copies. Every rank must ask."""
-    return whole(model.state_dict())
+def model_state(model: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
+    """The whole weights and buffers by their plain names, on the CPU, copies. Every rank must ask, and those that `keep` get them."""
+    return whole(model.state_dict(), keep=keep)
 
 
-def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors on the CPU, copies. Every rank must ask."""
-    return {k: full(v.detach()).to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+def whole(tensors: Mapping[str, Tensor], *, keep: bool = True) -> dict[str, Tensor]:
+    """Whole tensors on the CPU, copies. Every rank must ask, and those that `keep` get them: eight ranks of a machine would hold eight copies."""
+    found = {}
+    for name, value in tensors.items():
+        gathered = full(value.detach())
+        if keep:
+            found[name] = gathered.to("cpu", copy=True).contiguous()
+    return found
 
 
 def placed(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -136,10 +141,20 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     model.load_state_dict(placed(state, model.state_dict()))
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """`optimizer.state_dict()` with whole tensors. Every rank must ask."""
+def optimizer_state(optimizer: torch.optim.Optimizer, *, keep: bool = True) -> dict[str, Any]:
+    """`optimizer.state_dict()` with whole tensors. Every rank must ask, and only those that `keep` may use it.
+
+    What was sharded is laid on the CPU, one tensor after the other: all of it at once need not fit into a GPU.
+    """
     state = optimizer.state_dict()
-    return {**state, "state": {i: {k: full(v) for k, v in entry.items()} for i, entry in state["state"].items()}}
+    return {**state, "state": {i: {k: _gathered(v, keep=keep) for k, v in entry.items()} for i, entry in state["state"].items()}}
+
+
+def _gathered(value: Any, *, keep: bool) -> Any:
+    if not _is_sharded(value):
+        return value
+    gathered = full(value)
+    return gathered.cpu() if keep else None
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

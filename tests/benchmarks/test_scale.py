@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import pytest
 
+from benchmarks.scale.arithmetic import computed, mtbf_hours
 from benchmarks.scale.simulate import Job, best_interval, daly, expected_efficiency, simulate, young
+from components.files import sha256_file, sha256_files
 
 HOURS = 3600.0
 JOBS = [Job(30.0, 60.0, 24 * HOURS), Job(120.0, 300.0, 6 * HOURS), Job(300.0, 600.0, 1 * HOURS)]
@@ -61,3 +64,31 @@ def test_the_parts_add_up_and_the_seed_decides():
     assert found == simulate(job, 1e6, daly(job), seed=3) != simulate(job, 1e6, daly(job), seed=4)
     assert found.useful == pytest.approx(1e6) and found.total == pytest.approx(found.useful + found.saving + found.again + found.restarting)
     assert found.failures == pytest.approx(found.total / job.mtbf_seconds, rel=0.3)
+
+
+def test_the_published_rate_by_hand():
+    assert mtbf_hours(16_384) == pytest.approx(54 * 24 / 419) == pytest.approx(3.09, abs=0.01)
+    assert mtbf_hours(1000) == pytest.approx(50.7, abs=0.1)
+
+
+def test_what_follows_from_the_measurements():
+    known = {
+        "checkpoint saved: what a core does of it": 1e9 / 2**20,  # 1 GB/s, so 7e9 parameters of 12 bytes take 84 s
+        "checkpoint verified: what a core does of it": 1e9 / 2**20,
+        "from a worker's death to the training going on": 20.0,
+        "state that each rank adds to a checkpoint": 15_000.0,
+    }
+    rows = {r["what"]: r for r in computed(known)}
+    assert rows["checkpoint of 7B"]["value"] == 84.0 and rows["state of all ranks in a checkpoint"]["value"] == 15.0
+    job = Job(84.0, 300.0 + 84.0, mtbf_hours(1000) * 3600)
+    assert rows["best interval, 7B"]["value"] == pytest.approx(daly(job) / 60)
+    assert rows["useful part of the time, 7B"]["value"] == pytest.approx(expected_efficiency(job, daly(job)))
+    assert "needs the measurement 'sha256 on a core'" in rows["data: not reckoned"]["how"]  # and says so, rather than reckon without
+
+
+def test_many_files_hash_as_one_by_one(tmp_path):
+    paths = [tmp_path / f"{i}.bin" for i in range(3)]
+    for i, path in enumerate(paths):
+        path.write_bytes(bytes([i]) * (7 << 20))
+    assert sha256_files(paths) == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert sha256_files(paths[:1]) == [sha256_file(paths[0])] and sha256_files([]) == []
