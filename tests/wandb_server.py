@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 ENTITY, ORGANIZATION = "team", "org"
+_THEN = "2026-11-21T00:00:00Z"
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Server:
 
     def __init__(self) -> None:
         self.behaviour = "answers"
+        self.fails_after_rows: int | None = None  # of history, after which it fails
         self.runs: dict[str, Run] = {}
         self.artifacts: list[Artifact] = []
         self.requests = 0
@@ -72,6 +75,8 @@ class Server:
             offset = chunk.get("offset", 0)
             assert offset <= len(lines), f"{name}: a hole between {len(lines)} and {offset}"
             lines[offset : offset + len(chunk["content"])] = chunk["content"]
+        if self.fails_after_rows is not None and len(run.history) >= self.fails_after_rows:
+            self.behaviour = "fails"
         if body.get("complete"):
             run.exits.append(body["exitcode"])
         return {}
@@ -86,11 +91,12 @@ class Server:
         else:
             self.artifacts[int(owner)].manifest = body
 
-    def answer(self, operation: str, query: str, variables: dict[str, Any]) -> Any:
-        """Answer one GraphQL request."""
+    def answer(self, query: str, variables: dict[str, Any]) -> Any:
+        """Answer one GraphQL request, by the name of its operation."""
+        operation = re.findall(r"\b(?:query|mutation)\s+(\w+)", query)[0]
         method = getattr(self, f"_{operation}", None)
         if method is None:
-            self.unknown.append(f"{operation} {query} {variables}")
+            self.unknown.append(f"{query} {variables}")
             return {}
         return method(**variables)
 
@@ -118,6 +124,89 @@ class Server:
 
     def _Viewer(self) -> Any:
         return {"viewer": {"id": "v", "entity": ENTITY, "username": "me", "email": None, "flags": "{}", "teams": {"edges": []}}}
+
+    def _GetDefaultEntity(self) -> Any:
+        return self._Viewer()
+
+    def _ArtifactType(self, **_: Any) -> Any:
+        return {"project": None}
+
+    def _ServerFeaturesQuery(self) -> Any:
+        return {"serverInfo": {"features": [{"name": "none", "isEnabled": False}]}}
+
+    def _CreateArtifact(self, input: dict[str, Any]) -> Any:
+        self.artifacts.append(Artifact(input))
+        artifact = {"id": str(len(self.artifacts) - 1), "state": "PENDING", "artifactSequence": {"id": "s", "latestArtifact": None}}
+        return {"createArtifact": {"artifact": artifact}}
+
+    def _CreateArtifactManifest(self, **_: Any) -> Any:
+        number = len(self.artifacts) - 1
+        file = {"id": "f", "uploadUrl": f"{self.url}/upload/manifest/{number}/m", "uploadHeaders": []}
+        return {"createArtifactManifest": {"artifactManifest": {"id": "m", "file": file}}}
+
+    def _CreateArtifactFiles(self, input: dict[str, Any]) -> Any:
+        edges = []
+        for asked in input["artifactFiles"]:
+            number = asked["artifactID"]
+            url = f"{self.url}/upload/artifact/{number}/{asked['name']}"
+            told = {"id": "f", "name": asked["name"], "displayName": asked["name"], "uploadUrl": url, "uploadHeaders": [], "artifact": {"id": number}}
+            edges.append({"node": {**told, "storagePath": asked["name"], "uploadMultipartUrls": None}})
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def _UpdateArtifactManifest(self, **_: Any) -> Any:
+        number = len(self.artifacts) - 1
+        file = {"id": "f", "uploadUrl": f"{self.url}/upload/manifest/{number}/m", "uploadHeaders": []}
+        return {"updateArtifactManifest": {"artifactManifest": {"id": "m", "file": file}}}
+
+    def _CommitArtifact(self, artifactID: str) -> Any:
+        self.artifacts[int(artifactID)].state = "COMMITTED"
+        return {"commitArtifact": {"artifact": {"id": artifactID, "digest": self.artifacts[int(artifactID)].told["digest"]}}}
+
+    def _RunHistoryKeys(self, name: str, **_: Any) -> Any:
+        return {"project": {"run": self._keys(self.runs[name])}}
+
+    def _ArtifactByID(self, id: str, **_: Any) -> Any:
+        artifact = self.artifacts[int(id)]
+        project = {"id": "p", "internalId": "1", "name": "modelyard", "entity": {"name": ENTITY}}
+        sequence = {"__typename": "ArtifactSequence", "name": artifact.told["artifactCollectionName"], "project": project}
+        aliases = [
+            {"__typename": "ArtifactAlias", "id": "a", "alias": told["alias"], "artifactCollection": sequence} for told in artifact.told["aliases"]
+        ]
+        known = {"description": None, "ttlDurationSeconds": -1, "ttlIsInherited": False, "tags": [], "historyStep": None, "commitHash": None}
+        sized = {"state": artifact.state, "size": 1, "digest": artifact.told["digest"], "fileCount": 1, "createdAt": _THEN, "updatedAt": _THEN}
+        told = {"__typename": "Artifact", "id": id, "artifactSequence": sequence, "versionIndex": int(id), "artifactType": {"name": "model"}}
+        return {"artifact": {**known, **sized, **told, "metadata": artifact.told["metadata"], "aliases": aliases}}
+
+    def _FetchOrgInfoFromEntity(self, **_: Any) -> Any:
+        organization = {"name": ORGANIZATION, "orgEntity": {"name": f"{ORGANIZATION}-entity"}}
+        return {"entity": {"organization": organization, "user": None}}
+
+    def _Run(self, name: str, **_: Any) -> Any:
+        run = self.runs.get(name)
+        if run is None:
+            return {"project": {"run": None}}
+        named = {"id": name, "name": name, "displayName": name, "group": None, "jobType": None, "sweepName": None, "commit": None, "readOnly": False}
+        texts = {
+            "config": json.dumps(run.config),
+            "summaryMetrics": json.dumps(run.summary),
+            "systemMetrics": "{}",
+            "description": None,
+            "notes": None,
+        }
+        more = {"projectId": "1", "tags": [], "state": "finished", "createdAt": _THEN, "heartbeatAt": _THEN, "user": {"name": "me", "username": "me"}}
+        return {"project": {"run": {**named, **texts, **more, "historyLineCount": len(run.history), **self._keys(run)}}}
+
+    def _keys(self, run: Run) -> dict[str, Any]:
+        return {"historyKeys": {"lastStep": max((row["_step"] for row in run.history), default=-1), "keys": {}}}
+
+    def _LinkArtifact(self, input: dict[str, Any]) -> Any:
+        self.artifacts[int(input["artifactID"])].links.append(input)
+        project = {"id": "r", "internalId": "2", "name": input["projectName"], "entity": {"name": input["entityName"]}}
+        collection = {"__typename": "ArtifactPortfolio", "name": input["artifactPortfolioName"], "project": project}
+        told = {"__typename": "ArtifactCollectionMembership", "id": "m", "versionIndex": 0, "createdAt": _THEN, "aliases": []}
+        return {
+            "result": {"versionIndex": 0, "artifactMembership": {**told, "artifactCollection": collection, **self._ArtifactByID(input["artifactID"])}}
+        }
 
     def _OrganizationCoreWeaveOrganizationID(self, **_: Any) -> Any:
         return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
@@ -147,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._reply({}, 404)
+        self._take(lambda body: {})
 
     def do_PUT(self) -> None:
         self._take(lambda body: self.server.peer.upload(self.path, body))
@@ -158,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         def take(body: bytes) -> Any:
             if self.path == "/graphql":
                 asked = json.loads(body)
-                return {"data": peer.answer(asked["operationName"], asked["query"], asked.get("variables") or {})}
+                return {"data": peer.answer(asked["query"], asked.get("variables") or {})}
             if self.path.endswith("/file_stream"):
                 return peer.stream(self.path.split("/")[-2], json.loads(body))
             return {}

@@ -10,9 +10,13 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import psutil
 
 from components.errors import UserError
 from components.files import read_object, write_json
@@ -91,8 +95,15 @@ def write_order(tracking: TrackingSpec, path: Path, order: Mapping[str, Any]) ->
 
 def start(module: str, order: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start a process that carries out an order, the leader of a group of its own."""
+    command = python_command(module, str(order))
     with open(log, "ab") as output:
-        return subprocess.Popen(python_command(module, str(order)), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+        return subprocess.Popen(command, **streams, env=quiet(), start_new_session=True)
+
+
+def quiet() -> dict[str, str]:
+    """The environment in which W&B runs: offline it would still send statistics of itself to its server."""
+    return {"WANDB_ERROR_REPORTING": "false", **os.environ}
 
 
 def wait_for(process: subprocess.Popen[bytes], seconds: float) -> str | None:
@@ -105,3 +116,17 @@ def wait_for(process: subprocess.Popen[bytes], seconds: float) -> str | None:
     if code == UNDELIVERED:
         return "W&B did not take everything; nothing is lost: `modelyard sync` sends the rest"
     return None if code == 0 else f"the tracker ended with code {code}; see wandb.log in the run's directory"
+
+
+def leave(code: int) -> NoReturn:
+    """End a process of ours at once: W&B's own exit would wait for a server that does not answer."""
+    sys.stderr.flush()
+    end_children()
+    os._exit(code)
+
+
+def end_children() -> None:
+    """End W&B's core, which goes on asking a server that does not answer. What is logged and finished is in its file."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()

@@ -13,23 +13,30 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from components.files import read_json, read_object, write_json
 from components.training.journal import Follower
-from flows.adapters.wandb import ENDED, STOP, UNDELIVERED
+from flows.adapters.wandb import ENDED, STOP, UNDELIVERED, end_children, leave
 from flows.adapters.wandb_pieces import pieces
 from flows.adapters.wandb_rows import Rows
+from flows.project import python_command
 
+_ENVIRONMENT = dict(os.environ)  # before wandb notes in it how to reach its core
 _POLL_SECONDS = 0.5
 _LAST_POLL_SECONDS = 0.05  # the training has ended: what is waited for is the report, and then the driver waits for us
 _INIT_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
+_SERVER_ERROR = 500
 _ENDING_SECONDS = 4.0  # of the driver's patience, for what comes after the upload
 
 
-def main(path: Path) -> int:
-    """Track what an order names, in its directory, until its stop file appears or the driver is gone. Returns the exit code."""
+def main(path: Path, mode: str | None = None) -> int:
+    """Track what an order names, in its directory, until its stop file appears or the driver is gone. Returns the exit code.
+
+    Args:
+        mode: another than the order's.
+    """
     order, directory = read_json(path), path.parent
     records: list[dict[str, Any]] = []
     while not records:  # wandb's import would take time from the workers' start
@@ -40,7 +47,7 @@ def main(path: Path) -> int:
             return 0
         time.sleep(0.0 if records else _POLL_SECONDS)
     logged = max((piece.last_step for piece in pieces(directory.parent, order["id"])), default=-1)
-    run, online = start_run(order, directory)
+    run, online = start_run({**order, "mode": mode or order["mode"]}, directory)
     run.define_metric("*", step_metric="step")
     rows = Rows(run.starting_step - 1 if online else logged)
     while True:
@@ -55,12 +62,12 @@ def main(path: Path) -> int:
     return _end(run, rows, order, directory, online=online)
 
 
-def start_run(order: dict[str, Any], directory: Path, **more: Any) -> tuple[Any, bool]:
-    """Begin or continue W&B's run, offline where the server does not have us. Returns it, and whether it is online."""
+def start_run(order: dict[str, Any], directory: Path) -> tuple[Any, bool]:
+    """Begin or continue W&B's run. Returns it, and whether it is online: a server that does not take us is never the run's problem."""
     import wandb
 
     options = {
-        **{name: order.get(name) for name in ("project", "entity", "id", "group", "name", "job_type", "config", "tags")},
+        **{name: order[name] for name in ("project", "entity", "id", "group", "name", "job_type", "config", "tags")},
         "dir": str(directory),
         "settings": wandb.Settings(
             console="off",
@@ -68,36 +75,48 @@ def start_run(order: dict[str, Any], directory: Path, **more: Any) -> tuple[Any,
             init_timeout=_INIT_SECONDS,
             disable_git=True,
             disable_code=True,
+            x_disable_stats="after" in order,  # of the machine that syncs
             x_stats_pid=order["parent"],  # what the run takes, not what its tracker takes
             x_stats_track_process_tree=True,
             finish_timeout=max(1.0, order["timeout_seconds"] - _ENDING_SECONDS),
             finish_timeout_raises=True,
-            **more,
         ),
     }
-    before = pieces(directory.parent, order["id"])
     if order["mode"] == "online":
+        before = pieces(directory.parent, order["id"])
         try:
             require_answer(wandb.setup().settings.base_url)
             return wandb.init(mode="online", resume="allow", **options), True
-        except Exception as error:  # no network, a key that the server refuses ...: never the run's problem
+        except Exception as error:
             print(f"W&B is not reachable ({error}); tracking offline, `modelyard sync` later", file=sys.stderr)
-    for piece in pieces(directory.parent, order["id"]):
-        if piece not in before:  # of a beginning that came to nothing
-            shutil.rmtree(piece.directory, ignore_errors=True)
-    return wandb.init(mode="offline", **options), False  # offline there is no resume: the pieces are joined by `modelyard sync`
+        for piece in pieces(directory.parent, order["id"]):
+            if piece not in before:  # of a beginning that came to nothing
+                shutil.rmtree(piece.directory, ignore_errors=True)
+        if "after" in order:  # `modelyard sync`: offline there is nothing to do
+            leave(UNDELIVERED)
+        _again_offline()
+    return wandb.init(mode="offline", **options), False  # offline there is no resume: `modelyard sync` joins the pieces
+
+
+def _again_offline() -> NoReturn:
+    """Begin this process anew: W&B's core does not begin a run twice, of which the first beginning failed."""
+    end_children()
+    sys.stderr.flush()
+    command = python_command("flows.adapters.wandb_follow", sys.argv[1], "offline")
+    os.execve(command[0], command, _ENVIRONMENT)
 
 
 def require_answer(url: str) -> None:
     """Ask whether a server is there at all: W&B's own first call takes a minute to give up.
 
     Raises:
-        OSError: nobody answers.
+        OSError: nobody answers, or only a gateway whose server is away.
     """
     try:
         urllib.request.urlopen(url, timeout=_ANSWER_SECONDS).close()
-    except urllib.error.HTTPError:
-        return  # an answer
+    except urllib.error.HTTPError as error:
+        if error.code >= _SERVER_ERROR:
+            raise
 
 
 def _log(run: Any, rows: list[dict[str, float]]) -> None:
@@ -172,6 +191,4 @@ def _journal(path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]))
-    sys.stderr.flush()
-    os._exit(code)  # W&B's own end, a second of it, is over: the run is finished
+    leave(main(Path(sys.argv[1]), *sys.argv[2:]))

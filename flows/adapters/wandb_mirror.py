@@ -6,6 +6,7 @@ once where W&B is online, else by `modelyard sync`. A promotion is done when the
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,11 +17,12 @@ from typing import Any
 from components.errors import UserError
 from components.files import read_json, read_object, write_json
 from components.spec.schema import TrackingSpec
-from flows.adapters.wandb import UNDELIVERED, start, tracking_mode, wait_for, write_order
+from flows.adapters.wandb import UNDELIVERED, leave, start, tracking_mode, wait_for, write_order
 from flows.adapters.wandb_pieces import pieces
 
 ORDERS = "wandb"
 REGISTRY = "wandb-registry-model"
+_COUNTED = re.compile(r"v\d+")  # W&B counts so itself
 
 
 def mirror(tracking: TrackingSpec, directory: Path, order: Mapping[str, Any]) -> str | None:
@@ -80,12 +82,14 @@ def main(path: Path) -> int:
         run = wandb.init(
             project=order["project"], entity=order["entity"], id=order["id"], dir=str(path.parent), resume="allow", mode="online", settings=settings
         )
+        run.define_metric("*", step_metric="step")  # what is not said again is forgotten
         artifact = wandb.Artifact(order["model"], type="model", metadata=order["metadata"])
         for file in order["files"]:
             artifact.add_file(str(store / file))
-        logged = run.log_artifact(artifact, aliases=order["aliases"])
+        aliases = [f"version-{order['version']}", *(name for name in order["aliases"] if not _COUNTED.fullmatch(name))]
+        logged = run.log_artifact(artifact, aliases=aliases)
         logged.wait(timeout=int(order["timeout_seconds"]))
-        run.link_artifact(logged, f"{REGISTRY}/{order['model']}", aliases=order["aliases"])
+        run.link_artifact(logged, f"{REGISTRY}/{order['model']}", aliases=aliases)
         run.finish()
     except Exception as error:
         print(f"{order['model']} version {order['version']}: {error}", file=sys.stderr)
@@ -95,4 +99,4 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    leave(main(Path(sys.argv[1])))

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.files import read_object, write_json
+from flows.adapters.wandb import quiet
 
 MARK = "modelyard-sync.json"
 _SMALLEST_BYTES = 64  # W&B's core writes seven bytes at once and the rest in blocks: killed early it leaves a log without a record
@@ -82,5 +83,7 @@ def pieces(runs: Path, identifier: str = "*") -> list[Piece]:
 def steps_of(piece: Piece) -> list[int]:
     """Return the steps of a piece's rows, as W&B's own tool reads its log: of a torn one those before the tear."""
     command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(piece.directory)]
-    records = (json.loads(line) for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines() if line.startswith("{"))
+    records = (
+        json.loads(line) for line in subprocess.run(command, capture_output=True, text=True, env=quiet()).stdout.splitlines() if line.startswith("{")
+    )
     return [int(record["history"]["item"]["_step"]) for record in records if record.get("type") == "history"]

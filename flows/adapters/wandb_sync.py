@@ -18,7 +18,7 @@ from components.errors import UserError
 from components.files import read_json, read_object
 from components.spec.schema import TrackingSpec
 from flows.adapters import wandb_mirror
-from flows.adapters.wandb import ENDED, ORDER, STOP, start, tracking_mode, wait_for, write_order
+from flows.adapters.wandb import ENDED, ORDER, STOP, quiet, start, tracking_mode, wait_for, write_order
 from flows.adapters.wandb_pieces import Piece, pieces
 from flows.in_use import present_runs
 
@@ -93,10 +93,10 @@ def _undelivered(group: list[Piece]) -> list[Piece]:
 def _require_server() -> None:
     """Raises UserError where there is no key, or nobody at W&B's address."""
     tracking_mode(TrackingSpec(mode="online"))
-    asked = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True)
+    asked = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, env=quiet())
     if asked.returncode != 0:
         told = asked.stderr.strip().splitlines()[-1:] or ["no answer"]
-        raise UserError("W&B does not answer", received=told[0], mend="mend the network, or set WANDB_BASE_URL to your own server; then sync again")
+        raise UserError("W&B does not answer", received=told[0], mend="mend the network, or name your own server in WANDB_BASE_URL; then sync again")
 
 
 _ASK = "import wandb; from flows.adapters.wandb_follow import require_answer; require_answer(wandb.setup().settings.base_url)"
@@ -122,7 +122,7 @@ def _replay(piece: Piece) -> str | None:
     piece.mark("begun")
     command = [str(Path(sys.executable).parent / "wandb"), "sync", "--id", piece.identifier, str(piece.directory)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_RUN_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_RUN_SECONDS, env=quiet())
     except subprocess.TimeoutExpired:
         return f"W&B did not take {piece.directory.name} within {_RUN_SECONDS:g} s"
     if piece.log.with_suffix(".wandb.synced").is_file():
