@@ -46,10 +46,10 @@ def main(path: Path, mode: str | None = None) -> int:
         if over and not records:
             return 0
         time.sleep(0.0 if records else _POLL_SECONDS)
-    logged = max((piece.last_step for piece in pieces(directory.parent, order["id"])), default=-1)
+    earlier = pieces(directory.parent, order["id"])
     run, online = start_run({**order, "mode": mode or order["mode"]}, directory)
     run.define_metric("*", step_metric="step")
-    rows = Rows(run.starting_step - 1 if online else logged)
+    rows = Rows(run.starting_step - 1 if online else max((piece.last_step for piece in earlier), default=-1))
     while True:
         over = _over(order, directory)  # asked before the last look into the journal
         _log(run, rows.take(records))

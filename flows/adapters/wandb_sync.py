@@ -7,6 +7,7 @@ run, and logs the rest from the journal.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from components.files import read_json, read_object
 from components.spec.schema import TrackingSpec
 from flows.adapters import wandb_mirror
 from flows.adapters.wandb import ENDED, ORDER, STOP, quiet, start, tracking_mode, wait_for, write_order
+from flows.adapters.wandb_follow import require_answer
 from flows.adapters.wandb_pieces import Piece, pieces
 from flows.in_use import present_runs
 
@@ -93,13 +95,19 @@ def _undelivered(group: list[Piece]) -> list[Piece]:
 def _require_server() -> None:
     """Raises UserError where there is no key, or nobody at W&B's address."""
     tracking_mode(TrackingSpec(mode="online"))
-    asked = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, env=quiet())
-    if asked.returncode != 0:
-        told = asked.stderr.strip().splitlines()[-1:] or ["no answer"]
-        raise UserError("W&B does not answer", received=told[0], mend="mend the network, or name your own server in WANDB_BASE_URL; then sync again")
+    try:
+        require_answer(os.environ.get("WANDB_BASE_URL") or _default_address())
+    except (OSError, ValueError) as error:
+        mend = "mend the network, or name your own server in WANDB_BASE_URL; then sync again"
+        raise UserError("W&B does not answer", received=error, mend=mend) from error
 
 
-_ASK = "import wandb; from flows.adapters.wandb_follow import require_answer; require_answer(wandb.setup().settings.base_url)"
+def _default_address() -> str:
+    """Where W&B is, by its settings files."""
+    import wandb
+
+    address: str = wandb.setup().settings.base_url
+    return address
 
 
 def _send(group: list[Piece]) -> str | None:
