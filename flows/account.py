@@ -70,7 +70,7 @@ class Account:
             "machine": record.machine(),
             "spec": to_plain(run.spec),
             "spec_sha256": digest(to_plain(run.spec), length=64),
-            "data": self._data_version(),
+            "data": self.data_version(),
             "checkpoint_sha256": run.done["train"].outputs["checkpoint_sha256"] if "train" in run.done else None,
             "metrics": run.metrics if "evaluate" in run.done else {},
             "stages": told,
@@ -111,7 +111,8 @@ class Account:
             self._checkout = {"git": git, "patch_sha256": patch, "conf": conf}
         return self._checkout
 
-    def _data_version(self) -> dict[str, Any] | None:
+    def data_version(self) -> dict[str, Any] | None:
+        """Which data the run is of: by the store's content hash and by DVC's checksums; None before its data stage is done."""
         run = self._run
         if "data" not in run.done:
             return None

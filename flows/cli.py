@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from components.errors import RunError, UserError
 
 COMMANDS = (
-    *("run", "tune", "plan", "why", "doctor", "find", "repeat", "list", "runs", "cost"),
+    *("run", "tune", "plan", "why", "doctor", "find", "repeat", "list", "runs", "cost", "sync"),
     *("models", "promote", "rollback", "nightly", "drift", "gc", "trace", "impact", "verify", "reproduce"),
 )
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -41,6 +41,7 @@ examples:
   modelyard trace store/stages/train/KEY/checkpoints/best   where a checkpoint comes from, each link verified
   modelyard impact conf/optimizer/adamw.yaml              which runs depend on a file or on data
   modelyard verify                                        was anything in the store changed
+  modelyard sync                                          give W&B what was tracked while it was away; --dry-run says what that is
   modelyard reproduce cnn-lenet5-1a2b                     the same run again, elsewhere; the figures side by side
 
 Overrides are Hydra's: group=value chooses a file under conf/, dotted.key=value sets a value.

@@ -13,6 +13,7 @@ from prefect import Flow, Task, flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
 
 from components.errors import UserError
 from flows import stages
@@ -33,6 +34,7 @@ def define(opened: PipelineRun | None = None) -> Flow[..., dict[str, Any]]:
         """
         with opened or open_run(overrides or [], command=f"prefect deployment, overrides {overrides or []}") as run:
             _tell_prefect_too(run)
+            run.flow_run_id = flow_run.id
             if run.spec.folds is not None:
                 result = folds_task(run)()
                 publish_folds(result)

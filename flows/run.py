@@ -48,6 +48,7 @@ class PipelineRun:
         overrides: that composed it.
         command: how it was asked for, for the record.
         part_of: the id of the run that this one is a trial of.
+        flow_run_id: Prefect's, where it runs as a flow.
         tuned: what the search found, as overrides over the others.
         done: manifests of the finished stages, in order.
     """
@@ -60,6 +61,7 @@ class PipelineRun:
     announce: Callable[[str], None]  # one line for the person who watches
     follow: Callable[[str, Path], Any]  # (stage, directory) -> context manager that shows its progress
     part_of: str | None = None
+    flow_run_id: str | None = None
     tuned: list[str] = field(default_factory=list)
     done: dict[str, Manifest] = field(default_factory=dict)
     results: dict[str, StageResult] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class PipelineRun:
     def __post_init__(self) -> None:
         self.run_id = f"{self.spec.experiment.replace('/', '-')}-{stages.identity(self.spec)}"
         self._account = Account(self)
-        self._tracking = Tracking(self.spec, self.directory, self.part_of or self.run_id)
+        self._tracking = Tracking(self.spec, self.directory, self.part_of, self._tracked)
 
     @property
     def directory(self) -> Path:
@@ -152,9 +154,9 @@ class PipelineRun:
         self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
         if name == "tune":
             self._take_best(found)
-        if name == "evaluate":
-            self._tracking.finish(self.done["train"].key, self.done["train"].directory / "metrics.jsonl", self.metrics)
         last = name == stages.STAGES[-1]
+        if last:
+            self._tracking.finish(self.done["train"].key, self.done["train"].directory / "metrics.jsonl", self.metrics, Path(self.report))
         self._record("finished" if last else "running")
         self._push([found], finished=last)
         return self.results[name]
@@ -267,7 +269,7 @@ class PipelineRun:
 
     def _adopt(self, tuned: Manifest) -> None:
         self.spec, self.tuned = best_of(self.root, self.overrides, tuned), list(tuned.outputs["overrides"])
-        self._tracking = Tracking(self.spec, self.directory, self.part_of or self.run_id)
+        self._tracking = Tracking(self.spec, self.directory, self.part_of, self._tracked)
 
     def _train(self, partial: Partial) -> None:
         key = partial.directory.name.removesuffix(".partial")
@@ -287,6 +289,10 @@ class PipelineRun:
         """What a checkpoint's meta.json says about where it comes from."""
         git, code = self._account.code()["git"], stages.code_digest(self.spec)
         return {"run_id": self.run_id, "stage": key, "tracking_id": tracking_id(key), "git": git, "code": code}
+
+    def _tracked(self, key: str) -> dict[str, Any]:
+        """What W&B's configuration says of where a training comes from."""
+        return {**self._origin(key), "data": self._account.data_version(), "prefect_flow_run_id": self.flow_run_id}
 
     def _evaluate(self, partial: Partial) -> None:
         self._submit("evaluate", directory=str(partial.directory), checkpoint=self.checkpoint)

@@ -1,7 +1,7 @@
 """Weights & Biases, as a reader of the journal in a process of its own: tracking can neither stall nor fail a run.
 
-`Tracker` (in the driver) starts `python -m flows.adapters.wandb ORDER.json`, which follows metrics.jsonl, logs to one W&B run with a
-deterministic id, and falls back to offline when the server cannot be reached. One reader means one W&B run, whatever the number of workers.
+`Tracker` (in the driver) starts `python -m flows.adapters.wandb_follow ORDER.json`, which follows metrics.jsonl and logs to one W&B run with a
+deterministic id. One reader means one W&B run, whatever the number of workers. Nothing here imports wandb.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import psutil
 
 from components.errors import UserError
-from components.files import read_json, write_json
+from components.files import read_object, write_json
 from components.spec.schema import TrackingSpec
-from components.training.journal import Follower
 from flows.processes import end_group
 from flows.project import python_command
 
-_POLL_SECONDS = 0.5
-_INIT_SECONDS = 30.0
+ORDER, STOP, ENDED = "wandb-order.json", "wandb-stop.json", "wandb-ended.json"  # what to track; how it ended; that W&B's files hold it to its end
+UNDELIVERED = 3  # the exit code of a process of ours that should have told W&B's server something and could not
 _INTERRUPTED_SECONDS = 5.0
-_ORDER, _ENDED = "wandb-order.json", "wandb-ended.json"  # what is to be tracked; that it has been, figures of the evaluation included
 _KEY = re.compile(r"[A-Za-z0-9_-]{40,}")
 
 
@@ -43,18 +43,14 @@ def tracking_mode(tracking: TrackingSpec, environment: Mapping[str, str] = os.en
             "WANDB_API_KEY is not a W&B key",
             received=f"{len(key)} characters" if key else "no key",  # never the key itself
             expected="40 or more letters and digits, from your W&B settings page",
-            mend="set it right, or run with tracking=offline and sync later",
+            mend="set it right; a run can do without: tracking=offline, and `modelyard sync` later",
         )
     return mode
 
 
 def is_unfinished(directory: Path, identifier: str) -> bool:
     """Tell whether an attempt began to track a training, and the tracker was not handed everything: somebody was killed."""
-    try:
-        order = read_json(directory / _ORDER)
-    except (OSError, ValueError):
-        return False
-    return order["id"] == identifier and not (directory / _ENDED).is_file()
+    return read_object(directory / ORDER).get("id") == identifier and not (directory / ENDED).is_file()
 
 
 class Tracker:
@@ -62,30 +58,21 @@ class Tracker:
 
     Args:
         directory: the run's directory under the store: order, log and W&B files lie in it.
-        order: what to track: `id`, `group`, `name`, `journal`, `config`, `tags`.
+        order: what to track: `id`, `stage`, `group`, `job_type`, `name`, `journal`, `config`, `tags`.
     """
 
-    def __init__(self, tracking: TrackingSpec, directory: Path, order: dict[str, Any]) -> None:
+    def __init__(self, tracking: TrackingSpec, directory: Path, order: Mapping[str, Any]) -> None:
         self._timeout = tracking.finish_timeout_seconds
-        self._stop = directory / "wandb-stop.json"
-        self._stop.unlink(missing_ok=True)
-        (directory / _ENDED).unlink(missing_ok=True)
-        path = directory / _ORDER
-        plain = {
-            "mode": tracking_mode(tracking),
-            "project": tracking.project,
-            "entity": tracking.entity,
-            "directory": str(directory),
-            **order,
-        }
-        write_json(path, {**plain, "stop": str(self._stop), "parent": os.getpid()})
-        with open(directory / "wandb.log", "ab") as output:
-            command = python_command("flows.adapters.wandb", str(path))
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        self._directory, self._stop = directory, directory / STOP
+        for name in (STOP, ENDED):
+            (directory / name).unlink(missing_ok=True)
+        write_order(tracking, directory / ORDER, {**order, "mode": tracking_mode(tracking), "journal": self._relative(order["journal"])})
+        self._process = start("flows.adapters.wandb_follow", directory / ORDER, directory / "wandb.log")
 
-    def finish(self, summary: dict[str, float], exit_code: int = 0) -> None:
-        """Hand over the final figures and let the tracker end by itself; does not wait."""
-        write_json(self._stop, {"summary": summary, "exit_code": exit_code})
+    def finish(self, summary: Mapping[str, float], report: Path | None = None, exit_code: int = 0) -> None:
+        """Hand over the final figures and the report's page, and let the tracker end by itself; does not wait."""
+        page = None if report is None else self._relative(report)
+        write_json(self._stop, {"summary": dict(summary), "report": page, "exit_code": exit_code})
 
     def close(self) -> str | None:
         """Wait a bounded time for the tracker to end, then end it. Returns a sentence when something was not tracked."""
@@ -93,83 +80,53 @@ class Tracker:
         if not self._stop.exists():  # the run failed or was interrupted
             self.finish({}, exit_code=1)
             timeout = min(timeout, _INTERRUPTED_SECONDS)
-        try:
-            code = self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            end_group(self._process, signal.SIGTERM, _INTERRUPTED_SECONDS)
-            return f"the tracker did not finish within {timeout:g} s; the figures are in metrics.jsonl"
-        return None if code == 0 else f"the tracker ended with code {code}; see wandb.log in the run's directory"
+        return wait_for(self._process, timeout)
+
+    def _relative(self, path: str | Path) -> str:
+        """A store may be moved whole, and be synced elsewhere."""
+        return os.path.relpath(path, self._directory)
 
 
-def _start(order: dict[str, Any]) -> Any:
-    import wandb
+def write_order(tracking: TrackingSpec, path: Path, order: Mapping[str, Any]) -> None:
+    """Write an order for a process of ours: where W&B's run lies, and what is to be told. The key is in the environment, never in a file."""
+    where = {"project": tracking.project, "entity": tracking.entity, "timeout_seconds": tracking.finish_timeout_seconds}
+    write_json(path, {**where, **order, "parent": os.getpid()})
 
-    os.makedirs(order["directory"], exist_ok=True)
-    options = {
-        "project": order["project"],
-        "entity": order["entity"],
-        "id": order["id"],
-        "group": order["group"],
-        "name": order["name"],
-        "job_type": "train",
-        "config": order["config"],
-        "tags": order["tags"],
-        "dir": order["directory"],
-        "resume": "allow" if order["mode"] == "online" else None,  # offline has no resume; `wandb sync --id` joins the pieces
-        "settings": wandb.Settings(console="off", silent=True, init_timeout=_INIT_SECONDS, disable_git=True, disable_code=True),
-    }
+
+def start(module: str, order: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start a process that carries out an order, the leader of a group of its own."""
+    command = python_command(module, str(order))
+    with open(log, "ab") as output:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+        return subprocess.Popen(command, **streams, env=quiet(), start_new_session=True)
+
+
+def quiet() -> dict[str, str]:
+    """The environment in which W&B runs: offline it would still send statistics of itself to its server."""
+    return {"WANDB_ERROR_REPORTING": "false", **os.environ}
+
+
+def wait_for(process: subprocess.Popen[bytes], seconds: float) -> str | None:
+    """Wait a bounded time for a process of ours, then end it. Returns a sentence when W&B was not told everything."""
     try:
-        return wandb.init(mode=order["mode"], **options)
-    except Exception as error:  # no network, a key that the server refuses ...: never the run's problem
-        print(f"W&B is not reachable ({error}); tracking offline, `wandb sync` later", file=sys.stderr)
-        return wandb.init(mode="offline", **{**options, "resume": None})
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        end_group(process, signal.SIGTERM, _INTERRUPTED_SECONDS)
+        return f"W&B did not take everything within {seconds:g} s; nothing is lost: `modelyard sync` sends the rest"
+    if code == UNDELIVERED:
+        return "W&B did not take everything; nothing is lost: `modelyard sync` sends the rest"
+    return None if code == 0 else f"the tracker ended with code {code}; see wandb.log in the run's directory"
 
 
-def main(path: Path) -> None:
-    """Track what an order names until its stop file appears or the parent is gone."""
-    order = read_json(path)
-    stop = Path(order["stop"])
-    records: list[dict[str, Any]] = []
-    while not records:  # wandb's import would take time from the workers' start
-        over = stop.exists() or _orphaned(order)
-        follower = Follower(_journal(Path(order["journal"])))
-        records = follower.new_records()
-        if over and not records:
-            return
-        time.sleep(_POLL_SECONDS)
-    run = _start(order)
-    run.define_metric("*", step_metric="step")
-    ended = False
-    while True:
-        for record in records:
-            run.log({k: v for k, v in record.items() if k != "kind" and isinstance(v, (int, float))})
-        if ended:
-            break
-        if _orphaned(order):  # the next attempt tracks on under the same id
-            run.finish(exit_code=1)
-            return
-        time.sleep(_POLL_SECONDS)
-        ended = stop.exists()
-        records = follower.new_records()
-    last = read_json(stop)
-    for name, value in last["summary"].items():
-        run.summary[name] = value
-    run.finish(exit_code=last["exit_code"])
-    if last["exit_code"] == 0:
-        write_json(Path(order["directory"]) / _ENDED, {"id": order["id"]})
+def leave(code: int) -> NoReturn:
+    """End a process of ours at once: W&B's own exit would wait for a server that does not answer."""
+    sys.stderr.flush()
+    end_children()
+    os._exit(code)
 
 
-def _journal(path: Path) -> Path:
-    """The journal, or where it lies since its stage was committed: a short training ends before this process looks."""
-    committed = path.parent.with_name(path.parent.name.removesuffix(".partial")) / path.name
-    return committed if committed.is_file() and not path.is_file() else path
-
-
-def _orphaned(order: dict[str, Any]) -> bool:
-    """The driver was killed."""
-    parent: int = order["parent"]
-    return os.getppid() != parent
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+def end_children() -> None:
+    """End W&B's core, which goes on asking a server that does not answer. What is logged and finished is in its file."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()

@@ -64,18 +64,27 @@ def test_the_manifest_holds_the_hash_of_every_file(ran):
 
 
 def test_wandb_followed_offline_as_one_run(workspace, ran):
-    """W&B's own tool reads the offline file: the history is the journal's, the group is the pipeline run."""
-    (file,) = (workspace.root / "store" / "runs" / ran["run_id"] / "wandb").glob("offline-run-*/*.wandb")
-    printed = subprocess.run(
-        [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file.parent)], capture_output=True, text=True, env=workspace.env
-    )
+    """W&B's own tool reads the offline file: a row for each step that the journal records, figures, report and origin, in the group of the run."""
+    directory = workspace.root / "store" / "runs" / ran["run_id"]
+    (file,) = (directory / "wandb").glob("offline-run-*/*.wandb")
+    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file.parent)]
+    printed = subprocess.run(command, capture_output=True, text=True, env=workspace.env)
     assert printed.returncode == 0, printed.stderr
-    text = printed.stdout
-    assert ran["run_id"] in text
-    journal = (Path(ran["stages"]["train"]["directory"]) / "metrics.jsonl").read_text().splitlines()
-    steps = [json.loads(line)["step"] for line in journal if '"kind": "epoch"' in line]
-    assert steps == [20, 40, 60, 80]
-    assert "validation/accuracy" in text and "test/accuracy" in text
+    records = [json.loads(line) for line in printed.stdout.splitlines()]
+    rows = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert [(row["_step"], row["step"]) for row in rows] == [(n, n) for n in (20, 40, 60, 80)]
+    wanted = {"loss", "learning_rate", "samples_per_second", "data_wait_share", "validation/accuracy"}
+    assert all(wanted <= row.keys() for row in rows)
+    assert [record["metric"]["glob_name"] for record in records if record.get("metric", {}).get("step_metric") == "step"] == ["*"]
+    summary = {name: value for record in records if record["type"] == "summary" for name, value in record["summary"]["update"].items()}
+    assert summary["test/accuracy"] == ran["metrics"]["test"]["accuracy"]
+    assert (file.parent / "files" / summary["report"]["path"]).read_bytes() == Path(ran["report"]).read_bytes()
+    (begun,) = (record["run"] for record in records if record["type"] == "run")
+    told, origin = read_json(directory / "run.json"), begun["config"]["update"]["origin"]
+    assert (origin["run_id"], origin["data"], origin["git"]) == (told["run_id"], told["data"], told["git"])
+    assert origin["data"]["dvc"]["prepared"].endswith(".dir") and origin["prefect_flow_run_id"] and len(origin["git"]["commit"]) == 40
+    assert begun["run_group"] == ran["run_id"] and [record["exit"]["exit_code"] for record in records if record["type"] == "exit"] == [0]
+    assert any("memory_percent" in record["stats"]["item"] for record in records if record["type"] == "stats")
 
 
 def test_the_same_command_reuses_everything_at_once(workspace, ran):

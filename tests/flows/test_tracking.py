@@ -19,21 +19,21 @@ def pieces(directory: Path) -> list[str]:
 
 def test_tracking_that_was_cut_off_is_done_again_under_the_same_id_and_once(tmp_path):
     spec, journal = compose(ROOT, ["tracking=offline"]), tmp_path / "metrics.jsonl"
-    first = Tracking(spec, tmp_path, "group")
+    first = Tracking(spec, tmp_path, None, lambda key: {"stage": key})
     assert not is_unfinished(tmp_path, tracking_id("key"))
     first.begin("key", journal)
     first.close()  # before there was anything to track
     assert is_unfinished(tmp_path, tracking_id("key")) and not is_unfinished(tmp_path, tracking_id("another"))
     journal.write_text("".join(json.dumps({"kind": "step", "step": n, "loss": 1 / n}) + "\n" for n in (1, 2, 3)))
     for _ in range(2):  # the second time there is nothing left to do
-        again = Tracking(spec, tmp_path, "group")
+        again = Tracking(spec, tmp_path, None, lambda key: {"stage": key})
         again.finish("key", journal, METRICS)
         assert again.close() is None
         assert pieces(tmp_path) == [tracking_id("key")] and not is_unfinished(tmp_path, tracking_id("key"))
 
 
 def test_a_training_that_ends_before_the_tracker_looks_is_tracked(tmp_path):
-    tracking = Tracking(compose(ROOT, ["tracking=offline"]), tmp_path, "group")
+    tracking = Tracking(compose(ROOT, ["tracking=offline"]), tmp_path, None, lambda key: {"stage": key})
     (tmp_path / "key").mkdir()
     (tmp_path / "key" / "metrics.jsonl").write_text(json.dumps({"kind": "step", "step": 1, "loss": 1.0}) + "\n")
     tracking.begin("key", tmp_path / "key.partial" / "metrics.jsonl")  # committed meanwhile
@@ -42,6 +42,6 @@ def test_a_training_that_ends_before_the_tracker_looks_is_tracked(tmp_path):
 
 
 def test_a_training_that_nobody_began_to_track_is_not_tracked_by_who_evaluates_it(tmp_path):
-    tracking = Tracking(compose(ROOT, ["tracking=offline"]), tmp_path, "group")
+    tracking = Tracking(compose(ROOT, ["tracking=offline"]), tmp_path, None, lambda key: {"stage": key})
     tracking.finish("key", tmp_path / "metrics.jsonl", METRICS)
     assert tracking.close() is None and list(tmp_path.iterdir()) == []

@@ -1,0 +1,89 @@
+"""W&B's directories in a store, `runs/<run_id>/wandb/[offline-]run-<start>-<id>`: pieces of W&B runs, one for each attempt at a training.
+
+The pieces of one W&B run may lie with several runs of the store: another run goes on with a training that was left half-done.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from components.files import read_object, write_json
+from flows.adapters.wandb import quiet
+
+MARK = "modelyard-sync.json"
+_SMALLEST_BYTES = 64  # W&B's core writes seven bytes at once and the rest in blocks: killed early it leaves a log without a record
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one attempt left behind."""
+
+    directory: Path
+
+    @property
+    def identifier(self) -> str:
+        return self.directory.name.rpartition("-")[2]
+
+    @property
+    def started(self) -> str:
+        """When it was begun, to be ordered by: `20261121_221051`."""
+        return self.directory.name.removeprefix("offline-").removeprefix("run-").rpartition("-")[0]
+
+    @property
+    def run_id(self) -> str:
+        """Of the store's run with which it lies."""
+        return self.directory.parents[1].name
+
+    @property
+    def log(self) -> Path:
+        """W&B's transaction log."""
+        return self.directory / f"run-{self.identifier}.wandb"
+
+    @property
+    def delivered(self) -> bool:
+        """Whether W&B's server has it, by our account or, where a person ran `wandb sync`, by W&B's."""
+        return read_object(self.directory / MARK).get("state") == "delivered" or self.log.with_suffix(".wandb.synced").is_file()
+
+    @property
+    def offline(self) -> bool:
+        return self.directory.name.startswith("offline-")
+
+    @property
+    def empty(self) -> bool:
+        """Whether its log holds no record: whose attempt was killed before W&B wrote any."""
+        return not self.log.is_file() or self.log.stat().st_size < _SMALLEST_BYTES
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the server can have nothing of it. W&B's own sync appends whatever it reads: what the server has, it would have twice."""
+        return self.offline and not (self.directory / MARK).is_file()
+
+    @property
+    def last_step(self) -> int:
+        """The last step that is logged: whose row lies in the log (what a killed attempt had not written does not), or that the server has."""
+        marked: int = read_object(self.directory / MARK).get("step", -1)
+        return max([marked, *steps_of(self)])
+
+    def mark(self, state: str, step: int = -1) -> None:
+        """Remember what became of it: begun (to be sent), or delivered, the server having the run up to a step."""
+        write_json(self.directory / MARK, {"state": state, "step": step, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def pieces(runs: Path, identifier: str = "*") -> list[Piece]:
+    """Return the pieces under `<store>/runs`, of one W&B run or of all, in the order in which they were begun."""
+    found = [Piece(path) for path in runs.glob(f"*/wandb/*run-*-{identifier}") if path.is_dir() and not path.is_symlink()]
+    return sorted(found, key=lambda piece: (piece.started, str(piece.directory)))
+
+
+def steps_of(piece: Piece) -> list[int]:
+    """Return the steps of a piece's rows, as W&B's own tool reads its log: of a torn one those before the tear."""
+    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(piece.directory)]
+    records = (
+        json.loads(line) for line in subprocess.run(command, capture_output=True, text=True, env=quiet()).stdout.splitlines() if line.startswith("{")
+    )
+    return [int(record["history"]["item"]["_step"]) for record in records if record.get("type") == "history"]
