@@ -1,0 +1,80 @@
+"""The cases, as data: who is there when the run begins, and what happens to whom in the middle of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.cluster.hosts import Host
+from tests.cluster.nodes import Cluster
+
+EPOCHS, STEPS_PER_EPOCH, ROWS = 240, 5, 1258  # of digits in batches of 256
+STEPS = EPOCHS * STEPS_PER_EPOCH
+# A small rate: the loss is still falling at the end, so other samples in a step, or the same ones twice, would show in it.
+COMMAND = (
+    "run", "experiment=cnn/lenet5", f"trainer.duration={EPOCHS}ep", "trainer.batch_size=256", "optimizer.lr=1.0e-4", "trainer.validate_every=20ep",
+    "trainer.checkpoint_every=20st", "trainer.log_every_steps=1", "cluster=ray", "cluster.cpus_per_worker=1", "cluster.gpus_per_worker=0",
+    "cluster.workers=2", "tracking=disabled",
+)  # fmt: skip
+ELASTIC = ("cluster.min_workers=1", "cluster.resize_every_seconds=5")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Who is on stage when the fault comes: the host whose worker writes the journal and the checkpoints, and the others that train or may."""
+
+    cluster: Cluster
+    writer: Host
+    others: list[Host]
+    spare: Host  # has joined the cluster, or not
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault.
+
+    Attributes:
+        begin: how many hosts with a CPU there are at the beginning, of three.
+        overrides: of the command.
+        fault: what is done.
+        at_step: after which step of training.
+        worlds: numbers of workers that the group may have in the end.
+    """
+
+    name: str
+    begin: int
+    overrides: tuple[str, ...]
+    fault: Callable[[Stage], None] | None
+    at_step: int
+    worlds: tuple[int, ...]
+
+
+def _kill(stage: Stage) -> None:
+    stage.writer.kill()
+
+
+def _cut(stage: Stage) -> None:
+    stage.others[0].cut()
+
+
+def _cut_writer(stage: Stage) -> None:
+    stage.writer.cut()
+
+
+def _join(stage: Stage) -> None:
+    stage.cluster.join(stage.spare)
+
+
+def _drain(stage: Stage) -> None:
+    stage.cluster.drain(stage.writer, seconds=60)
+
+
+CASES = (
+    Case("undisturbed", 2, (), None, 0, (2,)),
+    Case("a host joins, elastic", 1, ELASTIC, _join, 60, (2,)),
+    Case("kill a host, another takes its place", 3, (), _kill, 300, (2,)),
+    Case("kill a host, elastic", 2, ELASTIC, _kill, 300, (1,)),
+    Case("cut the other host's link, elastic", 2, ELASTIC, _cut, 300, (1,)),
+    Case("cut the writer's link, another takes its place", 3, (), _cut_writer, 300, (2,)),
+    Case("drain a host, another takes its place", 3, (), _drain, 300, (2,)),
+)
