@@ -9,6 +9,7 @@ its own because Ray takes over what it lives in: signal handlers, and the whole 
     job_000.done             written by rank 0 when all ranks have finished the job
     job_000.failed.json      what the first rank to fail reported
     group.failed.json        why the group itself failed
+    writer.json              whose the jobs are: the workers that were started last
     stop                     save and leave: somebody pressed Ctrl-C, or a SIGTERM came
     resize                   save and leave: an elastic group is about to be started again with other workers
     left                     written by rank 0 when all ranks have
@@ -37,7 +38,7 @@ from flows.project import python_command
 from flows.workers import listening
 
 _MARK = "MODELYARD_GROUP"  # in the environment of everything that a group starts: its mailbox's name
-RESIZE, LEFT = "resize", "left"
+RESIZE, LEFT, WRITER = "resize", "left", "writer.json"
 _POLL_SECONDS = 0.05
 _CLOSE_SECONDS = 15.0
 OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own; nothing large passes through it

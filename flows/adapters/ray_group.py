@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from components.files import read_json, write_json
 from components.spec.parse import parse
 from components.spec.schema import ClusterSpec
 from components.training.notices import Notice
-from flows.adapters.ray import LEFT, OBJECT_STORE_BYTES, RESIZE, failure, is_final, require_resources
+from components.training.ownership import Ownership
+from flows.adapters.ray import LEFT, OBJECT_STORE_BYTES, RESIZE, WRITER, failure, is_final, require_resources
 
 _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
@@ -203,14 +205,17 @@ def serve(config: dict[str, Any]) -> None:
 
     mailbox = Path(config["mailbox"])
     session = RaySession(mailbox)
+    token = gather(session, claim(mailbox) if session.rank == 0 else "")[0]
     number = _first_unfinished(mailbox)
     while (letter := _wait_for_job(mailbox, number)) is not None:
+        ours = Ownership(mailbox / WRITER, token, Ownership.of(letter["config"].get("owner")))
         try:
-            JOBS[letter["job"]](session, letter["config"])
+            JOBS[letter["job"]](session, {**letter["config"], "owner": ours.plain()})
         except (Exception, Interrupted) as error:
             if isinstance(error, Interrupted) and not (mailbox / "stop").exists():
                 break  # for a group of another size, which takes the job again
-            _record_failure(mailbox, number, session.rank, error)
+            if ours.holds():
+                _record_failure(mailbox, number, session.rank, error)
             raise
         gather(session, None)  # a barrier: done means that every rank has finished
         if session.rank == 0:
@@ -218,6 +223,13 @@ def serve(config: dict[str, Any]) -> None:
         number += 1
     if session.rank == 0 and (mailbox / RESIZE).exists():
         (mailbox / LEFT).touch()
+
+
+def claim(mailbox: Path) -> str:
+    """Make the work these workers' own and return their token: those before them, on a host that was cut off, may live on and reach the store."""
+    token = uuid.uuid4().hex
+    write_json(mailbox / WRITER, {"token": token})
+    return token
 
 
 def _first_unfinished(mailbox: Path) -> int:

@@ -9,10 +9,22 @@ from ray.train import ControllerError
 
 from components.errors import RunError
 from components.files import read_json
-from flows.adapters.ray import LEFT, RESIZE, as_error
+from components.spec.schema import ClusterSpec
+from components.training.ownership import Ownership
+from flows.adapters.ray import LEFT, RESIZE, WRITER, as_error
 from flows.adapters.ray_callbacks import GiveUp, SaveFirst, interface
-from flows.adapters.ray_group import _wait_for_job, persist
+from flows.adapters.ray_group import _trainer, _wait_for_job, claim, persist
 from tests.processes import until
+
+
+def test_ray_train_is_told_what_the_cluster_s_settings_say(tmp_path):
+    elastic = ClusterSpec(address="10.0.0.1:6379", workers=4, min_workers=2, max_failures=3, resize_every_seconds=9.0, collective_timeout_seconds=7.5)
+    trainer = _trainer(elastic, tmp_path)
+    assert trainer.backend_config.timeout_s == 8  # whole seconds; without it torch's gloo hangs for half an hour
+    assert trainer.scaling_config.num_workers == (2, 4) and trainer.scaling_config.elastic_resize_monitor_interval_s == 9.0
+    assert trainer.run_config.failure_config.max_failures == 3
+    fixed = _trainer(ClusterSpec(workers=4), tmp_path)
+    assert fixed.scaling_config.num_workers == 4 and fixed.run_config.callbacks == []
 
 
 def test_the_interface_is_the_one_that_has_the_address():
@@ -79,3 +91,11 @@ def test_but_not_more_often_than_it_may_fail_nor_when_it_was_given_up(tmp_path, 
     with pytest.raises(ControllerError):
         persist(fit, 2, tmp_path)
     assert len(made) == tries
+
+
+def test_who_serves_a_mailbox_last_owns_its_work(tmp_path):
+    """A host that was cut off may come back, or have reached the store all the while."""
+    first = Ownership(tmp_path / WRITER, claim(tmp_path))
+    assert first.holds()
+    second = Ownership(tmp_path / WRITER, claim(tmp_path))
+    assert second.holds() and not first.holds()

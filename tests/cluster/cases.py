@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ COMMAND = (
     "trainer.checkpoint_every=20st", "trainer.log_every_steps=1", "cluster=ray", "cluster.cpus_per_worker=1", "cluster.gpus_per_worker=0",
     "cluster.workers=2", "tracking=disabled",
 )  # fmt: skip
+_LOST_SECONDS = 40.0
 ELASTIC = ("cluster.min_workers=1", "cluster.resize_every_seconds=5")
 
 
@@ -61,6 +63,12 @@ def _cut_writer(stage: Stage) -> None:
     stage.writer.cut()
 
 
+def _lose_each_other(stage: Stage) -> None:
+    """Ray's head reaches both all the while: only the collective's time-out ends the step. They find each other again."""
+    stage.writer.lose(stage.others[0])
+    threading.Timer(_LOST_SECONDS, stage.writer.find, [stage.others[0]]).start()
+
+
 def _join(stage: Stage) -> None:
     stage.cluster.join(stage.spare)
 
@@ -77,4 +85,5 @@ CASES = (
     Case("cut the other host's link, elastic", 2, ELASTIC, _cut, 300, (1,)),
     Case("cut the writer's link, another takes its place", 3, (), _cut_writer, 300, (2,)),
     Case("drain a host, another takes its place", 3, (), _drain, 300, (2,)),
+    Case("two hosts lose each other for 40 s", 2, ("cluster.collective_timeout_seconds=20",), _lose_each_other, 300, (2,)),
 )

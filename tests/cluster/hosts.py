@@ -67,6 +67,14 @@ class Host:
     def mend(self) -> None:
         _ip("-n", self.switch, "link", "set", self.cable, "up")
 
+    def lose(self, other: Host) -> None:
+        """Drop silently what goes from here to another host; both reach everybody else."""
+        _ip("-n", self.name, "route", "add", "blackhole", f"{other.address}/32")
+
+    def find(self, other: Host) -> None:
+        """Undo `lose`."""
+        _ip("-n", self.name, "route", "del", "blackhole", f"{other.address}/32")
+
     def processes(self) -> list[psutil.Process]:
         """Return what runs here."""
         found = []
