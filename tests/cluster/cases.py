@@ -11,11 +11,12 @@ from tests.cluster.nodes import Cluster
 
 EPOCHS, STEPS_PER_EPOCH, ROWS = 240, 5, 1258  # of digits in batches of 256
 STEPS = EPOCHS * STEPS_PER_EPOCH
-# A small rate: the loss is still falling at the end, so other samples in a step, or the same ones twice, would show in it.
+# Only the last layer learns, so the problem is convex: what rounding does to a step is not magnified by the next ones, as it is in a whole
+# network (there a difference of 1e-7 was 1e-2 after a thousand steps), and other samples in a step, or one of them twice, would show in its loss.
 COMMAND = (
-    "run", "experiment=cnn/lenet5", f"trainer.duration={EPOCHS}ep", "trainer.batch_size=256", "optimizer.lr=1.0e-4", "trainer.validate_every=20ep",
-    "trainer.checkpoint_every=20st", "trainer.log_every_steps=1", "cluster=ray", "cluster.cpus_per_worker=1", "cluster.gpus_per_worker=0",
-    "cluster.workers=2", "tracking=disabled",
+    "run", "experiment=cnn/lenet5", "parameters.frozen=[features.*,classifier.1.*,classifier.3.*]", f"trainer.duration={EPOCHS}ep",
+    "trainer.batch_size=256", "optimizer.lr=2.0e-2", "trainer.validate_every=20ep", "trainer.checkpoint_every=20st", "trainer.log_every_steps=1", "tracking=disabled",
+    "cluster=ray", "cluster.cpus_per_worker=1", "cluster.gpus_per_worker=0", "cluster.workers=2",
 )  # fmt: skip
 _LOST_SECONDS = 40.0
 ELASTIC = ("cluster.min_workers=1", "cluster.resize_every_seconds=5")
@@ -79,11 +80,11 @@ def _drain(stage: Stage) -> None:
 
 CASES = (
     Case("undisturbed", 2, (), None, 0, (2,)),
-    Case("a host joins, elastic", 1, ELASTIC, _join, 60, (2,)),
-    Case("kill a host, another takes its place", 3, (), _kill, 300, (2,)),
-    Case("kill a host, elastic", 2, ELASTIC, _kill, 300, (1,)),
     Case("cut the other host's link, elastic", 2, ELASTIC, _cut, 300, (1,)),
-    Case("cut the writer's link, another takes its place", 3, (), _cut_writer, 300, (2,)),
-    Case("drain a host, another takes its place", 3, (), _drain, 300, (2,)),
     Case("two hosts lose each other for 40 s", 2, ("cluster.collective_timeout_seconds=20",), _lose_each_other, 300, (2,)),
+    Case("a host joins, elastic", 1, ELASTIC, _join, 60, (2,)),
+    Case("drain a host, another takes its place", 3, (), _drain, 300, (2,)),
+    Case("cut the writer's link, another takes its place", 3, (), _cut_writer, 300, (2,)),
+    Case("kill a host, elastic", 2, ELASTIC, _kill, 300, (1,)),
+    Case("kill a host, another takes its place", 3, (), _kill, 300, (2,)),
 )
