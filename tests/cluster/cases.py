@@ -15,8 +15,8 @@ STEPS = EPOCHS * STEPS_PER_EPOCH
 # network (there a difference of 1e-7 was 1e-2 after a thousand steps), and other samples in a step, or one of them twice, would show in its loss.
 COMMAND = (
     "run", "experiment=cnn/lenet5", "parameters.frozen=[features.*,classifier.1.*,classifier.3.*]", f"trainer.duration={EPOCHS}ep",
-    "trainer.batch_size=256", "optimizer.lr=2.0e-2", "trainer.validate_every=20ep", "trainer.checkpoint_every=20st", "trainer.log_every_steps=1", "tracking=disabled",
-    "cluster=ray", "cluster.cpus_per_worker=1", "cluster.gpus_per_worker=0", "cluster.workers=2",
+    "trainer.batch_size=256", "optimizer.lr=2.0e-2", "trainer.validate_every=20ep", "trainer.checkpoint_every=20st", "trainer.log_every_steps=1",
+    "tracking=disabled", "cluster=ray", "cluster.cpus_per_worker=1", "cluster.gpus_per_worker=0", "cluster.workers=2",
 )  # fmt: skip
 _LOST_SECONDS = 40.0
 ELASTIC = ("cluster.min_workers=1", "cluster.resize_every_seconds=5")
