@@ -12,6 +12,7 @@ from tests.cluster.hosts import Host
 from tests.processes import until
 
 PORT = 6379
+_START_SECONDS = 600.0  # a node needs ten where nothing else runs, and more than two minutes at a load of sixty on two processors
 _STORE_BYTES = 80 << 20  # Ray's least is 75 MiB
 # How soon the head notices that a host is silent (docs/cluster.md): asked every second, given up after three unanswered questions of four seconds.
 HEALTH = {
@@ -66,11 +67,13 @@ class Cluster:
 
     def drain(self, host: Host, seconds: int) -> None:
         """Tell Ray that a host will be taken away in so many seconds, as an autoscaler or KubeRay does."""
-        subprocess.run(self._on_head(_DRAIN, host.address, str(seconds)), cwd=self.project, env=self.env, check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            self._on_head(_DRAIN, host.address, str(seconds)), cwd=self.project, env=self.env, check=True, capture_output=True, timeout=_START_SECONDS
+        )
 
     def alive(self) -> list[str]:
         """Return the addresses of the nodes that the head believes to be alive."""
-        asked = subprocess.run(self._on_head(_ALIVE), cwd=self.project, env=self.env, capture_output=True, text=True, timeout=60)
+        asked = subprocess.run(self._on_head(_ALIVE), cwd=self.project, env=self.env, capture_output=True, text=True, timeout=_START_SECONDS)
         return sorted(json.loads(asked.stdout)) if asked.returncode == 0 else []
 
     def _on_head(self, code: str, *arguments: str) -> list[str]:
@@ -78,8 +81,9 @@ class Cluster:
         return ["ip", "netns", "exec", self.head.name, sys.executable, "-c", code, self.address, *arguments]
 
     def wait_for(self, hosts: list[Host]) -> None:
+        """Wait until the head believes these hosts to be alive, and no others."""
         wanted = sorted(h.address for h in hosts)
-        assert until(lambda: self.alive() == wanted, 120, pause_seconds=0.5), f"nodes {self.alive()} instead of {wanted}; see {self.folder}"
+        assert until(lambda: self.alive() == wanted, _START_SECONDS, pause_seconds=0.5), f"nodes {self.alive()} instead of {wanted}"
 
 
 _ALIVE = """

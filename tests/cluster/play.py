@@ -18,13 +18,13 @@ from typing import Any
 from components.files import read_json
 from components.training import journal
 from tests.cluster.cases import COMMAND, EPOCHS, ROWS, STEPS, Case, Stage
-from tests.cluster.hosts import Network
+from tests.cluster.hosts import Host, Network
 from tests.cluster.nodes import Cluster
 from tests.conftest import Workspace, copy_project
 from tests.processes import until
 
-TIMEOUT_SECONDS = 900.0
-_POLL_SECONDS = 0.1
+TIMEOUT_SECONDS = 1800.0
+_POLL_SECONDS = 0.25
 _SAME = 1e-5  # relative: by how much figures may differ where other numbers of workers have added them up
 
 
@@ -71,7 +71,7 @@ def play(case: Case, folder: Path, space: Workspace, reference: Outcome | None, 
     with network as (head, *hosts):
         cluster = Cluster(folder, space.root, space.env)
         cluster.start(head)
-        assert until(cluster.alive, 120, pause_seconds=0.5), f"no head; see {folder}"
+        cluster.wait_for([head])
         for host in hosts[: case.begin]:
             cluster.join(host)
         cluster.wait_for([head, *hosts[: case.begin]])
@@ -95,53 +95,41 @@ def play(case: Case, folder: Path, space: Workspace, reference: Outcome | None, 
     return outcome
 
 
-def _disturb(outcome: Outcome, cluster: Cluster, process: subprocess.Popen[bytes], store: Path, hosts: list[Any]) -> None:
+def _disturb(outcome: Outcome, cluster: Cluster, process: subprocess.Popen[bytes], store: Path, hosts: list[Host]) -> None:
     """Wait for the step, do it, and measure until a step is made that had not been made before."""
-    case, last = outcome.case, 0
-
-    def reached(step: int) -> bool:
-        nonlocal last
-        last = _last_step(store)
-        return last >= step or process.poll() is not None
-
-    until(lambda: reached(case.at_step), TIMEOUT_SECONDS, _POLL_SECONDS)
+    case = outcome.case
+    until(lambda: _seen(store)[1] >= case.at_step or process.poll() is not None, TIMEOUT_SECONDS, _POLL_SECONDS)
     begun = hosts[: case.begin]
     writers = [host for host in begun if host.writes("metrics.jsonl")]
     trainers = [host for host in begun if host.runs("RayTrainWorker")]
     if process.poll() is not None or len(writers) != 1:
-        outcome.complaints.append(f"the fault did not come to pass: step {last}, writers {[h.name for h in writers]}")
+        outcome.complaints.append(f"the fault did not come to pass: step {_seen(store)[1]}, writers {[h.name for h in writers]}")
         return
     others = [host for host in trainers if host is not writers[0]]
     assert case.fault is not None
-    before, made = len(_starts(store)), _last_step(store)
+    before, made = _seen(store)
     fault = time.monotonic()
-    case.fault(Stage(cluster, writers[0], others, hosts[case.begin] if case.begin < len(hosts) else hosts[-1]))
+    case.fault(Stage(cluster, writers[0], others, hosts[min(case.begin, len(hosts) - 1)]))
 
-    def again() -> bool:
+    def recovered() -> bool:
         nonlocal made
-        starts = _starts(store)
-        if len(starts) <= before:  # of the old group; some steps are made after the fault
-            made = max(made, _last_step(store))
+        starts, last = _seen(store)
+        if len(starts) <= len(before):  # the group that there was: some steps are made after the fault
+            made = max(made, last)
             return process.poll() is not None
         outcome.again = max(0, made - starts[-1])
-        return _last_step(store) > made or process.poll() is not None
+        return last > made or process.poll() is not None
 
-    until(again, TIMEOUT_SECONDS, _POLL_SECONDS)
+    until(recovered, TIMEOUT_SECONDS, _POLL_SECONDS)
     outcome.recovered = time.monotonic() - fault
 
 
-def _journal(store: Path) -> list[dict[str, Any]]:
+def _seen(store: Path) -> tuple[list[int], int]:
+    """The steps from which groups have begun, each of which notes its start in the journal, and the last step that was made."""
     found = list((store / "stages" / "train").glob("*/metrics.jsonl"))
-    return journal.read(found[0]) if found else []
-
-
-def _last_step(store: Path) -> int:
-    return max((r["step"] for r in _journal(store) if r["kind"] == "step"), default=0)
-
-
-def _starts(store: Path) -> list[int]:
-    """The steps from which a group has gone on: each notes its start."""
-    return [r["step"] for r in _journal(store) if r["kind"] == "event" and r["name"] == "start"]
+    records = journal.read(found[0]) if found else []
+    starts = [r["step"] for r in records if r["kind"] == "event" and r["name"] == "start"]
+    return starts, max((r["step"] for r in records if r["kind"] == "step"), default=0)
 
 
 def _verdict(outcome: Outcome, folder: Path, reference: Outcome | None) -> Iterator[str]:
