@@ -73,12 +73,13 @@ class Cluster:
 
     def alive(self) -> list[str]:
         """Return the addresses of the nodes that the head believes to be alive."""
-        asked = subprocess.run(self._on_head(_ALIVE), cwd=self.project, env=self.env, capture_output=True, text=True, timeout=_START_SECONDS)
+        asked = self._on_head(_ALIVE)
         return sorted(json.loads(asked.stdout)) if asked.returncode == 0 else []
 
-    def _on_head(self, code: str, *arguments: str) -> list[str]:
+    def _on_head(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         assert self.head is not None
-        return ["ip", "netns", "exec", self.head.name, sys.executable, "-c", code, self.address, *arguments]
+        command = ["ip", "netns", "exec", self.head.name, sys.executable, "-c", code, self.address, *arguments]
+        return subprocess.run(command, cwd=self.project, env=self.env, capture_output=True, text=True, timeout=_START_SECONDS)
 
     def wait_for(self, hosts: list[Host]) -> None:
         """Wait until the head believes these hosts to be alive, and no others."""
