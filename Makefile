@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos install lint clean
+.PHONY: demo test chaos cluster-test install lint clean
 
 demo: install
 	$(BIN)/modelyard run
@@ -16,6 +16,10 @@ test: install
 # kill -9 at every step of every stage, on whoever works there: some hundred cells, an hour or two. `python -m tests.chaos train ray` plays a part.
 chaos: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos
+
+# A Ray cluster over hosts that are killed, cut off and added while it trains: network namespaces, which need root and iproute2; half an hour (docs/cluster.md).
+cluster-test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cluster
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

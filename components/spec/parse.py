@@ -109,6 +109,12 @@ def _cross_checks(spec: Spec) -> None:
             expected="1: inline runs everything in one process",
             mend="choose cluster=local for several workers",
         )
+    if spec.cluster.min_workers is not None and spec.cluster.min_workers > spec.cluster.workers:
+        raise UserError(
+            "cluster.min_workers is more than cluster.workers",
+            received=f"min_workers={spec.cluster.min_workers}, workers={spec.cluster.workers}",
+            expected="the least and the most workers of an elastic group",
+        )
     for name, phase in spec.phases.items():
         check_target(Target(spec.optimizer.name, {**spec.optimizer.options, **phase.optimizer}), f"phases.{name}.optimizer", CONTEXT["optimizer"])
     if spec.performance.strategy == "fsdp" and spec.trainer.precision == "fp16":

@@ -197,9 +197,12 @@ class ClusterSpec:
     backend: Literal["inline", "ray"] = "ray"
     address: str | None = None  # of a running Ray cluster; null starts one here and stops it afterwards
     workers: int = at_least(1, 1)
+    min_workers: int | None = at_least(1, None)  # elastic: train on as few when nodes are lost, on more when some join; null: on all or none
     cpus_per_worker: float = at_least(0.01, 1.0)
     gpus_per_worker: float = at_least(0.0, 0.0)
-    start_timeout_seconds: float = at_least(1.0, 300.0)
+    start_timeout_seconds: float = at_least(1.0, 1800.0)  # that the group may wait for its nodes, at the start and after one was lost
+    resize_every_seconds: float = at_least(1.0, 60.0)  # elastic: between two looks for nodes that have joined; each change is a restart
+    collective_timeout_seconds: float = at_least(1.0, 600.0)  # after which a worker that waits for the others in vain fails
     max_failures: int = at_least(0, 1)  # restarts of the worker group; each resumes from the last checkpoint
     dashboard_port: int | None = at_least(1, None)  # null: no dashboard
 

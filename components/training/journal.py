@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -82,23 +83,34 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stream: BinaryIO | None = None
+        self._given = array("q")  # hashes of the lines that were returned
 
     def new_records(self) -> list[dict[str, Any]]:
-        """Return the records of the whole lines appended since the last call."""
-        self._open()
+        """Return the records of the whole lines appended since the last call; of a rewound journal, what follows the lines that it has kept."""
+        replaced = self._open()
         if self._stream is None:
             return []
         start = self._stream.tell()
         chunk = self._stream.read()
         whole = chunk[: chunk.rfind(b"\n") + 1]
         self._stream.seek(start + len(whole))
-        return list(parse_lines(whole.decode("utf-8")))
+        lines = whole.splitlines()
+        if replaced:
+            kept = 0
+            while kept < min(len(lines), len(self._given)) and hash(lines[kept]) == self._given[kept]:
+                kept += 1
+            lines = lines[kept:]
+            del self._given[kept:]
+        self._given.extend(hash(line) for line in lines)
+        return list(parse_lines(b"\n".join(lines).decode("utf-8")))
 
-    def _open(self) -> None:
-        """Open the journal, or the one that a resumed run has put in its place."""
+    def _open(self) -> bool:
+        """Open the journal, or the one that a resumed run has put in its place, which it tells."""
         try:
             inode = self.path.stat().st_ino
         except FileNotFoundError:
-            return
-        if self._stream is None or os.fstat(self._stream.fileno()).st_ino != inode:
-            self._stream = open(self.path, "rb")  # noqa: SIM115 - held open on purpose
+            return False
+        if self._stream is not None and os.fstat(self._stream.fileno()).st_ino == inode:
+            return False
+        self._stream = open(self.path, "rb")  # noqa: SIM115 - held open on purpose
+        return True

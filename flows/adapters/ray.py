@@ -9,7 +9,10 @@ its own because Ray takes over what it lives in: signal handlers, and the whole 
     job_000.done             written by rank 0 when all ranks have finished the job
     job_000.failed.json      what the first rank to fail reported
     group.failed.json        why the group itself failed
+    writer.json              whose the jobs are: the workers that were started last
     stop                     save and leave: somebody pressed Ctrl-C, or a SIGTERM came
+    resize                   save and leave: an elastic group is about to be started again with other workers
+    left                     written by rank 0 when all ranks have
     closed                   no more jobs: workers return
 """
 
@@ -35,6 +38,7 @@ from flows.project import python_command
 from flows.workers import listening
 
 _MARK = "MODELYARD_GROUP"  # in the environment of everything that a group starts: its mailbox's name
+RESIZE, LEFT, WRITER = "resize", "left", "writer.json"
 _POLL_SECONDS = 0.05
 _CLOSE_SECONDS = 15.0
 OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own; nothing large passes through it
@@ -147,16 +151,18 @@ def local_resources(cluster: ClusterSpec) -> dict[str, float]:
 
 
 def require_resources(cluster: ClusterSpec, available: dict[str, float]) -> None:
-    """Refuse a group that the cluster can never hold; Ray Train would wait for it for ever.
+    """Refuse a group that the cluster cannot hold; Ray Train would wait for it. An elastic one asks for its least.
 
     Raises:
         UserError: more workers than the cluster has CPUs or GPUs for.
     """
+    key = "workers" if cluster.min_workers is None else "min_workers"
+    wanted: int = getattr(cluster, key)
     for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", cluster.gpus_per_worker)):
-        if each * cluster.workers > available.get(kind, 0.0) + 1e-9:
+        if each * wanted > available.get(kind, 0.0) + 1e-9:
             raise UserError(
                 f"more workers than the cluster has {kind}s for",
-                received=f"cluster.workers={cluster.workers} with {each:g} {kind} each",
+                received=f"cluster.{key}={wanted} with {each:g} {kind} each",
                 expected=f"at most {available.get(kind, 0.0):g} {kind} in all",
-                mend=f"lower cluster.workers, or cluster.{kind.lower()}s_per_worker",
+                mend=f"lower cluster.{key}, or cluster.{kind.lower()}s_per_worker",
             )

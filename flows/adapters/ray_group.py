@@ -1,18 +1,21 @@
 """Ray, the group's own process: a cluster, one `TorchTrainer`, and what its workers do. Protocol: flows/adapters/ray.py.
 
-Ray restarts a group whose worker died; the new workers take the unfinished job again, and the job resumes from its own last checkpoint.
-Checkpoints are never handed to Ray, so its controller cannot forget one (docs/architecture.md, section 5).
+Ray restarts a group whose worker died, or that nodes have joined; the new workers take the unfinished job again, and the job resumes from its
+own last checkpoint. Checkpoints are never handed to Ray, so its controller cannot forget one (docs/architecture.md, section 5).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,12 @@ from components.files import read_json, write_json
 from components.spec.parse import parse
 from components.spec.schema import ClusterSpec
 from components.training.notices import Notice
-from flows.adapters.ray import OBJECT_STORE_BYTES, failure, is_final, require_resources
+from components.training.ownership import Ownership
+from flows.adapters.ray import LEFT, OBJECT_STORE_BYTES, RESIZE, WRITER, failure, is_final, require_resources
 
 _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
+_PLACE_SECONDS = 10  # that an elastic group waits for the places it counted: Ray counts every 20 s, so those of a host that was just lost too
 _LOOK_SECONDS = 0.5  # between two looks at the driver's stop file, which may lie on a network
 
 
@@ -50,9 +55,9 @@ def main(mailbox: Path) -> int:
 def _hold(cluster: ClusterSpec, mailbox: Path) -> None:
     try:
         _connect(cluster)
-        _fit(cluster, mailbox)
+        persist(lambda: _trainer(cluster, mailbox).fit(), cluster.max_failures, mailbox)
     except BaseException as error:
-        if mailbox.exists():
+        if mailbox.exists() and not (mailbox / "group.failed.json").exists():
             write_json(mailbox / "group.failed.json", failure(error, traceback.format_exc()))
 
 
@@ -81,6 +86,8 @@ def _connect(cluster: ClusterSpec) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     if local:  # a cluster of our own is not preempted; the watcher would be one more process to start
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    if cluster.min_workers is not None:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_PLACE_SECONDS))
     import ray
 
     options: dict[str, Any] = {"address": "local" if local else cluster.address, "logging_level": logging.WARNING, "log_to_driver": False}
@@ -99,23 +106,56 @@ def _connect(cluster: ClusterSpec) -> None:
     require_resources(cluster, ray.cluster_resources())
 
 
-def _fit(cluster: ClusterSpec, mailbox: Path) -> None:
+def persist(fit: Callable[[], Any], failures: int, mailbox: Path) -> None:
+    """Have the group work, begun anew as often as it may fail: Ray restarts one that ran, but not one whose workers did not find each other.
+
+    Raises:
+        ray.train.TrainingFailedError: it failed once more, or was given up (ray_callbacks.py).
+    """
     import ray.train
-    from ray.train.torch import TorchTrainer
+
+    for left in reversed(range(failures + 1)):
+        try:
+            fit()
+            return
+        except ray.train.ControllerError:
+            if left == 0 or (mailbox / "group.failed.json").exists():
+                raise
+
+
+def _trainer(cluster: ClusterSpec, mailbox: Path) -> Any:
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
-    trainer = TorchTrainer(
+    return TorchTrainer(
         serve,
         train_loop_config={"mailbox": str(mailbox)},
-        scaling_config=ray.train.ScalingConfig(num_workers=cluster.workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources),
+        torch_config=TorchConfig(timeout_s=math.ceil(cluster.collective_timeout_seconds)),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=cluster.workers if cluster.min_workers is None else (cluster.min_workers, cluster.workers),
+            use_gpu=cluster.gpus_per_worker > 0,
+            resources_per_worker=resources,
+            elastic_resize_monitor_interval_s=cluster.resize_every_seconds,
+        ),
         run_config=ray.train.RunConfig(
             name="group",
             storage_path=str(mailbox / "ray"),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
+            callbacks=_callbacks(cluster, mailbox),
         ),
     )
-    trainer.fit()
+
+
+def _callbacks(cluster: ClusterSpec, mailbox: Path) -> list[Any]:
+    """What several hosts need; a cluster of our own is one host, and its nodes are there or not."""
+    from flows.adapters.ray_callbacks import GiveUp, OwnAddress, SaveFirst
+
+    if cluster.address is None:
+        return []
+    workers = f"{cluster.workers} workers" if cluster.min_workers is None else f"{cluster.min_workers} to {cluster.workers} workers"
+    return [OwnAddress(), SaveFirst(mailbox, cluster.collective_timeout_seconds), GiveUp(mailbox, cluster.start_timeout_seconds, workers)]
 
 
 class RaySession:
@@ -132,11 +172,11 @@ class RaySession:
         self.world: int = context.get_world_size()
         self.device = ray.train.torch.get_device()
         self.stream = ray_data
-        self._stop, self._looked, self._told = mailbox / "stop", 0.0, Notice.NONE
+        self._leave, self._looked, self._told = (mailbox / "stop", mailbox / RESIZE), 0.0, Notice.NONE
         self._preemption: Any = None
 
     def notice(self) -> Notice:
-        """A node that Ray is about to lose: save once, go on (Ray restarts the group elsewhere). The driver's stop file: leave."""
+        """A node that Ray is about to lose: save once, go on (Ray restarts the group elsewhere). The mailbox says stop or resize: leave."""
         preemption = _preemption_notice()
         if preemption is not None and preemption is not self._preemption:
             self._preemption = preemption
@@ -144,7 +184,7 @@ class RaySession:
         now = time.monotonic()
         if self._told is Notice.NONE and now - self._looked > _LOOK_SECONDS:
             self._looked = now
-            self._told = Notice.STOP if self._stop.exists() else Notice.NONE
+            self._told = Notice.STOP if any(file.exists() for file in self._leave) else Notice.NONE
         return self._told
 
 
@@ -165,17 +205,31 @@ def serve(config: dict[str, Any]) -> None:
 
     mailbox = Path(config["mailbox"])
     session = RaySession(mailbox)
+    token = gather(session, claim(mailbox) if session.rank == 0 else "")[0]
     number = _first_unfinished(mailbox)
     while (letter := _wait_for_job(mailbox, number)) is not None:
+        ours = Ownership(mailbox / WRITER, token, Ownership.of(letter["config"].get("owner")))
         try:
-            JOBS[letter["job"]](session, letter["config"])
+            JOBS[letter["job"]](session, {**letter["config"], "owner": ours.plain()})
         except (Exception, Interrupted) as error:
-            _record_failure(mailbox, number, session.rank, error)
+            if isinstance(error, Interrupted) and not (mailbox / "stop").exists():
+                break  # for a group of another size, which takes the job again
+            if ours.holds():
+                _record_failure(mailbox, number, session.rank, error)
             raise
         gather(session, None)  # a barrier: done means that every rank has finished
         if session.rank == 0:
             (mailbox / f"job_{number:03d}.done").touch()
         number += 1
+    if session.rank == 0 and (mailbox / RESIZE).exists():
+        (mailbox / LEFT).touch()
+
+
+def claim(mailbox: Path) -> str:
+    """Make the work these workers' own and return their token: those before them, on a host that was cut off, may live on and reach the store."""
+    token = uuid.uuid4().hex
+    write_json(mailbox / WRITER, {"token": token})
+    return token
 
 
 def _first_unfinished(mailbox: Path) -> int:
@@ -186,10 +240,10 @@ def _first_unfinished(mailbox: Path) -> int:
 
 
 def _wait_for_job(mailbox: Path, number: int) -> dict[str, Any] | None:
-    """Return the next job, or None when there will be none or when it has already failed for good."""
+    """Return the next job, or None when there will be none for these workers, or when it has already failed for good."""
     path, failed = mailbox / f"job_{number:03d}.json", mailbox / f"job_{number:03d}.failed.json"
     while not path.exists():
-        if (mailbox / "closed").exists() or not mailbox.exists():
+        if (mailbox / "closed").exists() or (mailbox / RESIZE).exists() or not mailbox.exists():
             return None
         time.sleep(_POLL_SECONDS)
     if failed.exists():  # of an attempt before a restart

@@ -12,7 +12,7 @@ from flows.adapters import ray_group
 def session(tmp_path, monkeypatch):
     """A session that is in no Ray worker; only its notices are asked for. `session.preemption` is what Ray's own context would hold."""
     made = object.__new__(ray_group.RaySession)
-    made._stop, made._looked, made._told, made._preemption = tmp_path / "stop", 0.0, Notice.NONE, None
+    made._leave, made._looked, made._told, made._preemption = (tmp_path / "stop", tmp_path / "resize"), 0.0, Notice.NONE, None
     clock = iter(range(1000))
     monkeypatch.setattr(ray_group.time, "monotonic", lambda: float(next(clock)))
     told = {"preemption": None}

@@ -43,6 +43,7 @@ def refuse(workspace, *command, **env):
         (["trainer.duration=many"], "trainer.duration is no length of training"),
         (["model._target_=os.system"], "model._target_ is not allowed"),
         (["cluster.workers=50"], "more workers than the cluster has"),
+        (["cluster.workers=50", "cluster.min_workers=40"], "cluster.min_workers=40 with"),
         (["cluster=inline", "cluster.workers=2"], "does not fit cluster.backend=inline"),
         (["store=/proc/modelyard"], "the store cannot be written"),
         (["debug=fats"], "did you mean 'fast'"),

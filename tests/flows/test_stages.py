@@ -59,6 +59,7 @@ def base():
         ("cluster.address='ray://elsewhere:10001'", set()),
         ("cluster.cpus_per_worker=0.5", set()),
         ("cluster.start_timeout_seconds=20", set()),
+        ("cluster.min_workers=1", set()),
         ("tracking.mode=disabled", set()),
         ("store=/somewhere/else", set()),
         ("remote=s3://bucket/prefix", set()),

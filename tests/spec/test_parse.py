@@ -75,6 +75,7 @@ BAD = [  # path, value, what the message must hold
     ("expect", {"digits": {"test/accuracy": {"minimum": 0.9, "maximum": 0.99}}}, ["needs one bound"]),
     ("expect", "high", ["expect must be a list"]),
     ("cluster.workers", 2, ["cluster.workers does not fit cluster.backend=inline", "cluster=local"]),
+    ("cluster.min_workers", 2, ["cluster.min_workers is more than cluster.workers", "min_workers=2, workers=1"]),
     ("trainer.batch_size", 0, ["trainer.batch_size is out of range"]),
 ]
 

@@ -156,6 +156,24 @@ def test_an_attempt_that_another_has_taken_over_from_saves_nothing(tmp_path):
     assert directories(checkpoints) == {"step_00000001"} and pointers(checkpoints) == (1, 1)
 
 
+def test_a_right_holds_as_long_as_the_one_that_it_is_part_of(tmp_path):
+    """A group's workers write for an attempt: neither another attempt nor another group may have taken over."""
+    attempt, group = tmp_path / "lease.json", tmp_path / "writer.json"
+    write_json(attempt, {"token": "first"})
+    write_json(group, {"token": "workers"})
+    ours = Ownership.of(Ownership(group, "workers", Ownership(attempt, "first")).plain())
+    assert ours is not None
+    ours.require()
+    write_json(group, {"token": "other workers"})
+    with pytest.raises(RunError, match=r"another attempt's \(other workers\)"):
+        ours.require()
+    assert not ours.holds()
+    write_json(group, {"token": "workers"})
+    write_json(attempt, {"token": "second"})
+    with pytest.raises(RunError, match=r"another attempt's \(second\)"):
+        ours.require()
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-3] ^= 1

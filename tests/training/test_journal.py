@@ -87,3 +87,18 @@ def test_a_follower_reads_on_when_the_stage_s_directory_is_renamed_and_begins_an
     assert [r["step"] for r in follower.new_records()] == [2]
     write(path, 7)  # a resumed run's rewind puts another file in its place
     assert [r["step"] for r in follower.new_records()] == [7]
+
+
+def test_of_a_rewound_journal_a_follower_gives_what_is_new(tmp_path):
+    """Ray restarts a group while the display and the tracker read on: they have seen the steps before the checkpoint."""
+    path = tmp_path / "m.jsonl"
+    write(path, 1, 2, 3, 4)
+    follower = Follower(path)
+    assert len(follower.new_records()) == 4
+    rewind(path, 2)
+    assert follower.new_records() == []
+    write(path, 3)
+    assert [r["step"] for r in follower.new_records()] == [3]
+    rewind(path, 3)
+    write(path, 4)
+    assert [r["step"] for r in follower.new_records()] == [4]
