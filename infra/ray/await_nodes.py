@@ -21,8 +21,8 @@ def main(nodes: int, seconds: float) -> int:
             if not ray.is_initialized():
                 ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
             living = sum(node["Alive"] for node in ray.nodes())
-        except ConnectionError:  # the head has not come up yet
-            living = 0
+        except (ConnectionError, RuntimeError):  # the head has not come up yet, or this machine's own node has not
+            ray.shutdown()
         if living >= nodes:
             return 0
         time.sleep(_POLL_SECONDS)
