@@ -14,9 +14,7 @@ from components.files import digest, read_object, write_json
 MARK = "MODELYARD_STACK"  # in the environment of everything that a stack starts: its folder
 POOL = "modelyard"
 _HOST = "127.0.0.1"
-_LOOPBACK = (
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0 Ray stays on 127.0.0.1; else it turns that into the host's address and serves everybody
-)
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0 Ray stays on 127.0.0.1; else it turns that into the host's address and serves everybody
 _SERVER_AUTH, _CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 
 

@@ -1,4 +1,4 @@
-"""Kubernetes' manifests: against Kubernetes' own schemas (every object and every pod template) and KubeRay's fields, and what they promise of safety."""
+"""Kubernetes' manifests: against Kubernetes' own schemas (objects and pod templates) and KubeRay's fields, and what they promise of safety."""
 
 from __future__ import annotations
 
