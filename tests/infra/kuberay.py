@@ -1,4 +1,4 @@
-"""The fields of KubeRay's resources, from its API reference (ray.io/v1, operator 1.5.1), as strict JSON schemas; pod templates are left to Kubernetes'.
+"""The fields of KubeRay's resources, from its API reference (ray.io/v1, operator 1.5.1), as strict JSON schemas; pod templates have Kubernetes' own.
 
 The CRDs themselves come in no package that can be installed here; what they check beyond names, types and enumerations is not checked.
 """

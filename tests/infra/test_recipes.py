@@ -51,7 +51,7 @@ def test_the_container_files_differ_where_they_say():
     theirs = [line for line in gpu if line not in cpu and not line.startswith("#")]
     assert [line.split()[0] for line in ours] == ["&&", "ARG"] and [line.split()[0] for line in theirs] == ["&&", "ENV"]
     for lines in (cpu, gpu):
-        assert "USER modelyard" in lines and not any(line.startswith("USER root") for line in lines)
+        assert "USER 1000" in lines and not any(line.startswith("USER root") for line in lines)
         assert any("--constraint constraints.txt" in line for line in lines)
 
 
