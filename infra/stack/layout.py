@@ -70,7 +70,7 @@ class Stack:
             env[_CLIENT_AUTH] = env[_SERVER_AUTH]
         own = {"PREFECT_HOME": str(self.folder / "prefect"), "MODELYARD_PROJECT": str(self.root), MARK: str(self.folder)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
-        return env | self.exports() | own | {"PATH": path, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+        return env | self.exports() | own | {"PATH": path, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PYTHONUNBUFFERED": "1"}
 
     def prepare(self) -> None:
         """Make the folder, for its owner alone, with Ray's token in it; an existing token is kept."""

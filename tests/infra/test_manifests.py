@@ -81,14 +81,15 @@ def test_a_pod_is_nobody_and_is_watched(template):
     assert pod["automountServiceAccountToken"] is False
     for container in pod["containers"]:
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-        assert {"requests", "limits"} <= set(container["resources"]) and "livenessProbe" in container
+        assert {"requests", "limits"} <= set(container["resources"])
+        assert "livenessProbe" in container or pod.get("restartPolicy") == "Never"  # a job ends by itself
         mounted = {mount["name"] for mount in container["volumeMounts"]}
-        assert mounted == {volume["name"] for volume in pod["volumes"]} >= {"shared", "memory"}
+        assert mounted == {volume["name"] for volume in pod["volumes"]} >= {"shared"}
 
 
 @pytest.mark.parametrize("template", PODS)
 def test_secrets_come_from_secrets(template):
-    for variable in template["spec"]["containers"][0]["env"]:
+    for variable in template["spec"]["containers"][0].get("env", []):
         secret = any(word in variable["name"] for word in ("KEY", "TOKEN", "AUTH_STRING", "PASSWORD"))
         assert ("secretKeyRef" in variable.get("valueFrom", {})) == secret, variable["name"]
 

@@ -23,6 +23,7 @@ from infra.stack.layout import MARK, Ports, Stack
 from tests.conftest import copy_project
 from tests.processes import until
 
+pytestmark = pytest.mark.timeout(900)  # two starts of Prefect's commands: a minute, and several on a busy machine
 NAMES = [automation["name"] for automation in yaml.safe_load(FILE.read_text())["automations"]]
 
 
@@ -38,7 +39,7 @@ class Runner:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "infra.stack", *arguments]
-        return subprocess.run(command, cwd=self.workspace.root, env=self.workspace.env, capture_output=True, text=True, timeout=280)
+        return subprocess.run(command, cwd=self.workspace.root, env=self.workspace.env, capture_output=True, text=True, timeout=800)
 
     def up(self) -> subprocess.CompletedProcess[str]:
         return self.run("up", "--no-ray", "--prefect-port", str(self.port))
