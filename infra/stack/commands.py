@@ -56,7 +56,7 @@ def _start(part: Service, stack: Stack, port: int | None = None) -> None:
     if port is not None and parts.listens(port):
         option = f"--{'prefect' if part.name == 'server' else part.name}-port"
         raise UserError(f"the port of {part.name} is taken", received=f"127.0.0.1:{port}", mend=f"end what listens there (`ss -ltnp`), or {option} N")
-    part.start(stack.root, stack.environment())
+    part.start(stack.root)
     tell(f"{part.name}: starting (pid {part.pid()}, log {part.log})")
 
 

@@ -14,6 +14,8 @@ from components.files import digest, read_object, write_json
 MARK = "MODELYARD_STACK"  # in the environment of everything that a stack starts: its folder
 POOL = "modelyard"
 _HOST = "127.0.0.1"
+_OF_SERVERS = ("PREFECT_SERVER_", "PREFECT_API_DATABASE_")
+_NOT_FOR_CLIENTS = (*_OF_SERVERS, "PREFECT_API_URL", "RAY_ADDRESS", "RAY_AUTH_TOKEN")
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0 Ray stays on 127.0.0.1; else it turns that into the host's address and serves everybody
 _SERVER_AUTH, _CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 
@@ -64,13 +66,18 @@ class Stack:
         return {"PREFECT_API_URL": self.api_url} | (ray if self.ports.ray is not None else {})
 
     def environment(self) -> dict[str, str]:
-        """What the stack's processes are started with. Who sets the server's credentials in `up`'s environment sets them for its clients too."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_API_URL", "RAY_ADDRESS", "RAY_AUTH_TOKEN"))}
-        if env.get(_SERVER_AUTH):
-            env[_CLIENT_AUTH] = env[_SERVER_AUTH]
+        """What the server's clients are started with, runs among them: its credentials, where `up` was given some, not its database."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_FOR_CLIENTS)}
+        if _SERVER_AUTH in os.environ:
+            env[_CLIENT_AUTH] = os.environ[_SERVER_AUTH]
         own = {"PREFECT_HOME": str(self.folder / "prefect"), "MODELYARD_PROJECT": str(self.root), MARK: str(self.folder)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
-        return env | self.exports() | own | {"PATH": path, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PYTHONUNBUFFERED": "1"}
+        return env | self.exports() | own | {"PATH": path, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+
+    def server_environment(self) -> dict[str, str]:
+        """What the server is started with: Prefect's settings of a server too, such as its database and who may."""
+        settings = {k: v for k, v in os.environ.items() if k.startswith(_OF_SERVERS)}
+        return self.environment() | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"} | settings
 
     def prepare(self) -> None:
         """Make the folder, for its owner alone, with Ray's token in it; an existing token is kept."""

@@ -22,20 +22,20 @@ def api(stack: Stack) -> Api:
 def server(stack: Stack) -> Service:
     """Prefect's API and pages, over a database in the stack's folder."""
     command = [tool("prefect"), "server", "start", "--host", _HOST, "--port", str(stack.ports.prefect)]
-    return Service("server", stack.folder, command, api(stack).healthy)
+    return Service("server", stack.folder, command, stack.server_environment(), api(stack).healthy)
 
 
 def ray_head(stack: Stack) -> Service:
     """Ray's head with all CPUs and GPUs of this machine. The dashboard is on: without it a search that stops trials early waits for ever."""
     command = [tool("ray"), "start", "--head", "--block", "--disable-usage-stats", f"--node-ip-address={_HOST}", f"--port={stack.ports.ray}"]
     command += [f"--dashboard-host={_HOST}", f"--dashboard-port={stack.ports.dashboard}", f"--temp-dir={stack.ray_temporary}"]
-    return Service("ray", stack.folder, command, lambda: listens(stack.ports.ray or 0), says="Ray runtime started")
+    return Service("ray", stack.folder, command, stack.environment(), lambda: listens(stack.ports.ray or 0), says="Ray runtime started")
 
 
 def worker(stack: Stack) -> Service:
     """Takes runs from the work pool, which it makes where it is missing, and runs each as a process in the project's folder."""
     command = [tool("prefect"), "worker", "start", "--pool", POOL, "--type", "process", "--name", "stack"]
-    return Service("worker", stack.folder, command, lambda: True, says="Worker 'stack' started!", tells_children=True)
+    return Service("worker", stack.folder, command, stack.environment(), lambda: True, says="Worker 'stack' started!", tells_children=True)
 
 
 def parts(stack: Stack) -> list[Service]:

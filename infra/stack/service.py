@@ -27,6 +27,7 @@ class Service:
         name: of its record, NAME.json, and its log, NAME.log.
         folder: where they lie.
         command: what is run.
+        env: its environment.
         answers: whether it does its work; asked while the process is there.
         says: a line of its log that tells that it has started.
         tells_children: whether its children are told to end when it is: a worker that is told to waits for its runs, for hours.
@@ -35,6 +36,7 @@ class Service:
     name: str
     folder: Path
     command: list[str]
+    env: dict[str, str]
     answers: Callable[[], bool]
     says: str = ""
     tells_children: bool = False
@@ -51,11 +53,11 @@ class Service:
     def ready(self) -> bool:
         return self.pid() is not None and self.says in self.log.read_text(errors="replace") and self.answers()
 
-    def start(self, root: Path, env: dict[str, str]) -> None:
+    def start(self, root: Path) -> None:
         """Start the process in the project's folder, as the leader of a session of its own."""
         with open(self.log, "wb") as output:
             streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
-            process = subprocess.Popen(self.command, cwd=root, env=env, start_new_session=True, **streams)
+            process = subprocess.Popen(self.command, cwd=root, env=self.env, start_new_session=True, **streams)
         write_json(self.folder / f"{self.name}.json", {"pid": process.pid, "ticks": start_ticks(process.pid), "command": self.command})
 
     def wait(self, seconds: float) -> None:

@@ -149,4 +149,7 @@ def test_the_servers_credentials_are_its_clients(tmp_path, monkeypatch):
     stack = Stack(tmp_path, tmp_path, Ports(4200, None, 8265))
     assert stack.environment()["PREFECT_API_AUTH_STRING"] == "user:word"
     assert stack.environment()["PREFECT_API_URL"] == stack.api_url
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql+asyncpg://...")
+    server_alone = set(stack.server_environment()) - set(stack.environment())
+    assert {"PREFECT_SERVER_API_AUTH_STRING", "PREFECT_SERVER_DATABASE_CONNECTION_URL"} <= server_alone
     assert "user:word" not in str(stack.exports())
