@@ -3,6 +3,7 @@
 # your own beside a GPU cluster. Wants PREFECT_API_URL, RAY_ADDRESS and Ray's token in the environment; hands its arguments on to the worker. Ends when
 # either of the two ends.
 set -euo pipefail
+set -m  # else what is put into the background ignores Ctrl-C, and a Prefect worker turns the SIGTERM that it gets into one
 
 leave() {
     trap - EXIT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from infra.stack.layout import Ports, Stack
 
 def main() -> int:
     """Run one command; 0 when it is done (status: when all of the stack works), 1 when it failed, 2 when the input was wrong."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # put into the background by a shell it is ignored, here and in what is started
     root = project_root()
     parser = argparse.ArgumentParser(prog="python -m infra.stack", description="A Prefect server, a process worker and a Ray head on loopback.")
     parser.add_argument("command", choices=("up", "down", "status"))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -56,7 +57,7 @@ class Service:
     def start(self, root: Path) -> None:
         """Start the process in the project's folder, as the leader of a session of its own."""
         with open(self.log, "wb") as output:
-            streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
             process = subprocess.Popen(self.command, cwd=root, env=self.env, start_new_session=True, **streams)
         write_json(self.folder / f"{self.name}.json", {"pid": process.pid, "ticks": start_ticks(process.pid), "command": self.command})
 
