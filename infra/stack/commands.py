@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from components.errors import RunError, UserError
 from flows.processes import end_marked
 from infra.prefect.automations import apply
 from infra.stack import parts
-from infra.stack.layout import MARK, Stack, remember, remembered, require_same
+from infra.stack.layout import CREDENTIALS, MARK, Stack, remember, remembered, require_same
 from infra.stack.service import Service
 
 _START_SECONDS = 300.0  # each; half a minute on a quiet machine
@@ -122,6 +123,8 @@ def show(stack: Stack) -> None:
     """Print what a shell needs to use the stack."""
     for name, value in stack.exports().items():
         print(f"export {name}={shlex.quote(value)}", flush=True)
+    if CREDENTIALS in os.environ:
+        tell(f'the server asks for credentials: export PREFECT_API_AUTH_STRING="${CREDENTIALS}"')
 
 
 def tell(line: str) -> None:

@@ -17,7 +17,7 @@ _HOST = "127.0.0.1"
 _OF_SERVERS = ("PREFECT_SERVER_", "PREFECT_API_DATABASE_")
 _NOT_FOR_CLIENTS = (*_OF_SERVERS, "PREFECT_API_URL", "RAY_ADDRESS", "RAY_AUTH_TOKEN")
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0 Ray stays on 127.0.0.1; else it turns that into the host's address and serves everybody
-_SERVER_AUTH, _CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+CREDENTIALS, _CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """What the server's clients are started with, runs among them: its credentials, where `up` was given some, not its database."""
         env = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_FOR_CLIENTS)}
-        if _SERVER_AUTH in os.environ:
-            env[_CLIENT_AUTH] = os.environ[_SERVER_AUTH]
+        if CREDENTIALS in os.environ:
+            env[_CLIENT_AUTH] = os.environ[CREDENTIALS]
         own = {"PREFECT_HOME": str(self.folder / "prefect"), "MODELYARD_PROJECT": str(self.root), MARK: str(self.folder)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
         return env | self.exports() | own | {"PATH": path, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
