@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos cluster-test install lint clean
+.PHONY: demo test up down chaos cluster-test install lint clean
 
 demo: install
 	$(BIN)/modelyard run
@@ -12,6 +12,13 @@ demo: install
 # (tests/conftest.py). Compiled modules are kept: the tests start hundreds of processes.
 test: install
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# Prefect server, process worker and Ray head on loopback, with the deployments of prefect.yaml; prints what a shell needs to use them (infra/README.md).
+up: install
+	$(BIN)/python -m infra.stack up
+
+down:
+	$(BIN)/python -m infra.stack down
 
 # kill -9 at every step of every stage, on whoever works there: some hundred cells, an hour or two. `python -m tests.chaos train ray` plays a part.
 chaos: install
