@@ -22,6 +22,7 @@ from components.spec.parse import parse
 from components.spec.schema import ClusterSpec
 from components.training.notices import Notice
 from flows.adapters.ray import OBJECT_STORE_BYTES, failure, is_final, require_resources
+from flows.adapters.ray_lean import lean_cluster, lean_trainer
 
 _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
@@ -81,6 +82,7 @@ def _connect(cluster: ClusterSpec) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     if local:  # a cluster of our own is not preempted; the watcher would be one more process to start
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        lean_cluster()
     import ray
 
     options: dict[str, Any] = {"address": "local" if local else cluster.address, "logging_level": logging.WARNING, "log_to_driver": False}
@@ -115,6 +117,8 @@ def _fit(cluster: ClusterSpec, mailbox: Path) -> None:
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
+    if cluster.address is None:
+        lean_trainer(trainer)
     trainer.fit()
 
 
