@@ -147,7 +147,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         results = []
         for count in (1, 2):
             torch.set_num_threads(count)
-            results.append(_scores(logits, targets))
+            results.append(Classification(2).compute(_dealt(logits, targets, batch_size=16_384, world=1)))
     finally:
         torch.set_num_threads(threads)
     assert results[0] == results[1]
