@@ -186,7 +186,7 @@ def _place(axes: Axes, title: str) -> None:
     scale = axes.yaxis.get_major_formatter().get_offset()  # "1e-6", which would stand where the legend does
     axes.yaxis.get_offset_text().set_visible(False)
     axes.set_title(f"{title} (times {scale})" if scale else title, pad=pad)
-    left, bottom, right, top = 0.2 + 0.08 * max(map(len, ticks)), 0.46, 0.12, 0.22 + pad / 72
+    left, bottom, right, top = 0.2 + 0.08 * max(map(len, ticks), default=0), 0.46, 0.12, 0.22 + pad / 72
     width, height = _SIZE
     axes.set_position((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
     if (legend := axes.get_legend()) is not None:  # from the left edge: it may be wider than the axes
