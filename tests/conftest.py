@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
-import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,10 +19,12 @@ import pytest
 from flows.processes import carrying
 from flows.project import python_command
 from tests.forked import run_command
+from tests.prefect_server import PrefectServer, wait_until_it_answers
 from tests.processes import until
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = ("systems/test_contract.py", "flows/test_interrupt.py", "chaos/test_chaos.py", "flows/test_run.py")
+_SERVER = pytest.StashKey[PrefectServer]()
 MIRROR = Path(os.environ.get("MODELYARD_DATA_MIRROR", ROOT.parent / "shared" / "datasets"))
 
 
@@ -80,7 +80,7 @@ class Workspace:
 
 
 def copy_project(root: Path, prefect: dict[str, str]) -> Workspace:
-    """Copy the project's files, as git knows them, into a folder that does not exist yet, and commit them there.
+    """Copy the project's files, as git knows them, into a folder that does not exist yet, and commit them there; what is compiled comes along.
 
     Args:
         prefect: PREFECT_HOME, and PREFECT_API_URL for commands that are not to start a server of their own.
@@ -91,7 +91,11 @@ def copy_project(root: Path, prefect: dict[str, str]) -> Workspace:
         if (ROOT / name).is_file():
             target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((ROOT / name).read_bytes())
+            shutil.copy2(ROOT / name, target)  # with its time, by which Python knows that the compiled module is of it
+    for compiled in (file for room in ("components", "flows") for file in (ROOT / room).rglob("__pycache__/*.pyc")):
+        target = root / compiled.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(compiled, target)
     for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]):
         subprocess.run(["git", *command], cwd=root, check=True)
     dropped = ("PREFECT_API_URL", "WANDB_API_KEY", "PYTHONPATH", "MODELYARD_DATA_MIRROR")
@@ -103,24 +107,28 @@ def copy_project(root: Path, prefect: dict[str, str]) -> Workspace:
 OWN_SERVER = {"PREFECT_API_URL": ""}  # for a command that is to start a temporary Prefect server, as it does for a person
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Several processes test (pytest-xdist): the one that started them holds the Prefect server that all of them use."""
+    if _SERVER not in node.config.stash:
+        node.config.stash[_SERVER] = PrefectServer()
+    node.workerinput["prefect"] = node.config.stash[_SERVER].env
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _SERVER in config.stash:
+        config.stash[_SERVER].close()
+
+
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What makes commands share a Prefect server and its database: a server of its own costs each run five seconds of a core."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-    process = subprocess.Popen(python_command("flows.adapters.prefect_server", str(port)), cwd=ROOT, env={**os.environ, **env, "DO_NOT_TRACK": "1"})
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{env['PREFECT_API_URL']}/health", timeout=5):
-                break
-        except OSError:
-            time.sleep(0.1)
+def prefect_server(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """What makes commands share a Prefect server and its database."""
+    own = None if hasattr(request.config, "workerinput") else PrefectServer()
+    env: dict[str, str] = request.config.workerinput["prefect"] if own is None else own.env  # type: ignore[attr-defined]
+    wait_until_it_answers(env)
     yield env
-    process.terminate()
-    process.wait()
+    if own is not None:
+        own.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup, escape
 
@@ -26,6 +26,7 @@ _VARIABLES = {
     **{colour: f"--series-{i + 1}" for i, colour in enumerate(SERIES)},
 }
 
+_SIZE = (4.8, 2.7)  # inches of a chart of curves
 _STYLE: dict[Any, Any] = {  # Any: the stubs want each key as a literal
     "svg.fonttype": "none",
     "text.parse_math": False,  # a `$` in a name is a dollar
@@ -34,6 +35,7 @@ _STYLE: dict[Any, Any] = {  # Any: the stubs want each key as a literal
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
+    "axes.titley": 1.0,  # or every drawing measures the axes to put it above them
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": LINE,
@@ -86,9 +88,8 @@ def line_chart(
         best: the step of the best checkpoint, drawn as a dashed line.
         over: what the x axis shows.
     """
-    with canvas(4.8, 2.7) as figure:
+    with canvas(*_SIZE, layout=None) as figure:
         axes = figure.subplots()
-        axes.set_title(title)
         axes.set_xlabel(over)
         for mark in _thinned_marks(marks):
             axes.axvline(mark, color=LINE, linewidth=0.6)
@@ -98,8 +99,8 @@ def line_chart(
         if best is not None:
             axes.axvline(best, color=INK, linewidth=1, linestyle=(0, (3, 3)), label=f"best, step {best:.0f}")
         if len(series) > 1 or best is not None:
-            axes.set_title(title, pad=24)
             legend_above(axes)
+        _place(axes, title)
         described = "; ".join(f"{line.label} ends at {line.y[-1]:.4g}" for line in series)
         return to_svg(figure, name, f"{title} over {over}s. {described}.")
 
@@ -162,14 +163,34 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
 
 
 @contextmanager
-def canvas(width_inches: float, height_inches: float) -> Iterator[Figure]:
-    """Yield a figure of the house's style; matplotlib's settings are as before when it is left."""
+def canvas(width_inches: float, height_inches: float, layout: Literal["constrained"] | None = "constrained") -> Iterator[Figure]:
+    """Yield a figure of the house's style; matplotlib's settings are as before when it is left.
+
+    Args:
+        width_inches, height_inches: of the figure.
+        layout: None where whoever draws places the axes; the other measures every text several times, half of the time of a small chart.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     # a fixed salt makes matplotlib's ids, and so the page, the same on every drawing
     with rc_context({**_STYLE, "svg.hashsalt": "modelyard"}):
-        yield Figure(figsize=(width_inches, height_inches), layout="constrained")
+        yield Figure(figsize=(width_inches, height_inches), layout=layout)
+
+
+def _place(axes: Axes, title: str) -> None:
+    """Leave room for title, legend and labels. The browser's font writes them, so their widths are estimated rather than measured in another one."""
+    pad = 24 if axes.get_legend() else 6
+    axes.ticklabel_format(axis="y", useOffset=False)
+    ticks = [label.get_text() for label in axes.yaxis.get_ticklabels()]
+    scale = axes.yaxis.get_major_formatter().get_offset()  # "1e-6", which would stand where the legend does
+    axes.yaxis.get_offset_text().set_visible(False)
+    axes.set_title(f"{title} (times {scale})" if scale else title, pad=pad)
+    left, bottom, right, top = 0.2 + 0.08 * max(map(len, ticks), default=0), 0.46, 0.12, 0.22 + pad / 72
+    width, height = _SIZE
+    axes.set_position((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
+    if (legend := axes.get_legend()) is not None:  # from the left edge: it may be wider than the axes
+        legend.set_bbox_to_anchor((0.1 / width, 1 - top / height), transform=axes.figure.transFigure)
 
 
 def _draw(axes: Axes, line: Series) -> None:

@@ -1,9 +1,9 @@
-"""Run one job without Ray, Prefect or Hydra, in one process or under torchrun:
+"""Run jobs, one after the other, without Ray, Prefect or Hydra, in one process or under torchrun:
 
     python -m components.training JOB.json
-    torchrun --nproc-per-node 8 -m components.training JOB.json
+    torchrun --nproc-per-node 8 -m components.training TRAIN.json EVALUATE.json
 
-JOB.json is `{"job": "train", "config": {"spec": ..., "data": ..., "directory": ...}}`; `modelyard plan --json` prints the spec of a command line.
+A JOB.json is `{"job": "train", "config": {"spec": ..., "data": ..., "directory": ...}}`; `modelyard plan --json` prints the spec of a command line.
 Exit codes: 0 done, 1 failed, 2 the input was wrong, 130 interrupted (saved; the same command goes on).
 """
 
@@ -25,10 +25,10 @@ from components.training.session import LocalSession
 
 
 def main() -> int:
-    """Join the group that torchrun describes, if any, and run the job."""
+    """Join the group that torchrun describes, if any, and run the jobs."""
     parser = argparse.ArgumentParser(prog="python -m components.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", type=Path, help="a JSON file")
-    letter = read_json(parser.parse_args().job)
+    parser.add_argument("jobs", type=Path, nargs="+", metavar="JOB", help="a JSON file")
+    letters = [read_json(path) for path in parser.parse_args().jobs]
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if gpu else torch.device("cpu")
     if gpu:
@@ -36,8 +36,9 @@ def main() -> int:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
     try:
-        with graceful() as told:
-            JOBS[letter["job"]](LocalSession(device, told), letter["config"])
+        for letter in letters:
+            with graceful() as told:
+                JOBS[letter["job"]](LocalSession(device, told), letter["config"])
     except (UserError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1

@@ -26,6 +26,7 @@ from components.spec.schema import ClusterSpec
 from components.training.notices import Notice
 from components.training.ownership import Ownership
 from flows.adapters.ray import LEFT, OBJECT_STORE_BYTES, RESIZE, WRITER, failure, is_final, require_resources
+from flows.adapters.ray_lean import lean_cluster, lean_trainer
 
 _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
@@ -86,6 +87,7 @@ def _connect(cluster: ClusterSpec) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     if local:  # a cluster of our own is not preempted; the watcher would be one more process to start
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        lean_cluster()
     if cluster.min_workers is not None:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_PLACE_SECONDS))
     import ray
@@ -128,7 +130,7 @@ def _trainer(cluster: ClusterSpec, mailbox: Path) -> Any:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
-    return TorchTrainer(
+    trainer = TorchTrainer(
         serve,
         train_loop_config={"mailbox": str(mailbox)},
         torch_config=TorchConfig(timeout_s=math.ceil(cluster.collective_timeout_seconds)),
@@ -146,6 +148,9 @@ def _trainer(cluster: ClusterSpec, mailbox: Path) -> Any:
             callbacks=_callbacks(cluster, mailbox),
         ),
     )
+    if cluster.address is None:
+        lean_trainer(trainer)
+    return trainer
 
 
 def _callbacks(cluster: ClusterSpec, mailbox: Path) -> list[Any]:

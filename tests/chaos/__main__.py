@@ -8,7 +8,7 @@ import time
 
 from tests.chaos.crowd import crowd
 from tests.chaos.matrix import CELLS
-from tests.chaos.play import arenas, play_all
+from tests.chaos.play import arenas, play_all, prefect_server
 
 _CROWD = 20
 
@@ -39,7 +39,7 @@ def main() -> int:
 def _crowd() -> bool:
     """Play the crowd, say how it went, and return whether it failed."""
     started = time.monotonic()
-    with arenas(1) as (arena,):
+    with prefect_server() as url, arenas(1, url) as (arena,):
         found = list(crowd(arena, _CROWD, timeout_seconds=1200))
     print(f"{_CROWD} pipelines at once: {'; '.join(found) or 'every stage ran once'}, {time.monotonic() - started:.0f} s", flush=True)
     return bool(found)

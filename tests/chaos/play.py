@@ -64,20 +64,19 @@ def play(arena: Arena, cell: Cell, undisturbed: Reference) -> Outcome:
 
 
 @contextmanager
-def arenas(count: int) -> Iterator[list[Arena]]:
+def arenas(count: int, prefect_url: str) -> Iterator[list[Arena]]:
     """Make copies of the project under a folder with a short name, removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     try:
-        with prefect_server(folder / "prefect") as url:
-            yield [Arena(folder / str(number), url) for number in range(count)]
+        yield [Arena(folder / str(number), prefect_url) for number in range(count)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def prefect_server(home: Path) -> Iterator[str]:
+def prefect_server() -> Iterator[str]:
     """Hold a Prefect server and yield its URL."""
-    with patch.dict(os.environ, {"PREFECT_HOME": str(home)}):
+    with tempfile.TemporaryDirectory() as home, patch.dict(os.environ, {"PREFECT_HOME": home}):
         os.environ.pop("PREFECT_API_URL", None)
         with server() as ready:
             ready()
@@ -86,7 +85,7 @@ def prefect_server(home: Path) -> Iterator[str]:
 
 def play_all(cells: list[Cell], at_a_time: int) -> Iterator[Outcome]:
     """Play cells, so many at a time, each in an arena of its own; yields in the order in which they end."""
-    with arenas(at_a_time) as made:
+    with prefect_server() as url, arenas(at_a_time, url) as made:
         beginnings = made[0].folder.parent
         settings = {cell.setting: None for cell in cells}
         references = {setting: reference(made[0], setting, beginnings / setting) for setting in settings}

@@ -27,9 +27,9 @@ BY_NAME = {cell.name: cell for cell in CELLS}
 
 
 @pytest.fixture(scope="module")
-def played():
+def played(prefect_server):
     """An arena with an undisturbed run's facts, put back to nothing."""
-    with arenas(1) as (arena,):
+    with arenas(1, prefect_server["PREFECT_API_URL"]) as (arena,):
         ran = arena.attempt(*COMMAND, *SETTINGS["inline"])
         assert ran.code == 0, ran.output
         facts = Facts.of(arena.root, ran.result)

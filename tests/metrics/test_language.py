@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torchmetrics.text import Perplexity
 
 from components.errors import RunError
 from components.metrics.language import NextToken
@@ -71,6 +70,8 @@ def test_bits_and_perplexity_of_the_notes(probabilities, bits, perplexity):
 def test_perplexity_is_that_of_torchmetrics_and_accuracy_a_count():
     logits, tokens = problem()
     found = NextToken(VOCABULARY).compute(dealt(logits, tokens, world=1))
+    from torchmetrics.text import Perplexity  # two seconds, of this process alone
+
     reference = Perplexity()
     reference.update(logits, tokens[:, 1:])
     assert found["perplexity"] == pytest.approx(reference.compute().item(), rel=1e-5)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import pkgutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from components.training.inputs import Inputs
 from components.training.session import LocalSession, Session
 from components.training.system import build_system
 from flows.compose import compose, group_choices
+from tests.systems import tiny as tiny_modules
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = group_choices(ROOT / "conf", "experiment")
@@ -56,11 +59,18 @@ class Small:
         return Inputs(self.data, split, self.spec, session or LocalSession())
 
 
+@functools.cache
+def _made_small() -> dict[str, list[str]]:
+    """The overrides of all tiny modules, by experiment: which data it uses need not be composed first."""
+    modules = (importlib.import_module(f"tests.systems.tiny.{found.name}") for found in pkgutil.iter_modules(tiny_modules.__path__))
+    return {experiment: overrides for module in modules for experiment, overrides in getattr(module, "EXPERIMENT", {}).items()}
+
+
 def make(experiment: str, directory: Path) -> Small:
-    """Compose an experiment with the overrides that its data's tiny module names, and prepare that data under `directory`, once."""
-    name = compose(ROOT, [f"experiment={experiment}"]).data.name
+    """Compose an experiment with the overrides that make it small, and prepare its data's tiny stand-in under `directory`, once."""
+    plain = to_plain(compose(ROOT, [f"experiment={experiment}", *COMMON, *_made_small().get(experiment, [])]))
+    name = plain["data"]["name"]
     tiny = importlib.import_module(f"tests.systems.tiny.{name}")
-    plain = to_plain(compose(ROOT, [f"experiment={experiment}", *COMMON, *getattr(tiny, "EXPERIMENT", {}).get(experiment, [])]))
     plain["data"]["prepare"] |= getattr(tiny, "PREPARE", {})
     prepared = directory / f"{name}-{digest(plain['data']['prepare'], 8)}"
     if not prepared.is_dir():

@@ -79,16 +79,19 @@ def assert_same_training(found: Path, expected: Path) -> None:
         assert_same_weights(*weights, 1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_under_torchrun(configs, inline, tmp_path, name):
-    letter = {"job": "train", "config": {**configs[name], "directory": str(tmp_path / "run")}}
-    (tmp_path / "job.json").write_text(json.dumps(letter))
+def test_under_torchrun(configs, inline, tmp_path):
+    """Both in one group, as it takes one job after the other."""
+    for i, name in enumerate(NAMES):
+        letter = {"job": "train", "config": {**configs[name], "directory": str(tmp_path / str(i))}}
+        (tmp_path / f"{i}.json").write_text(json.dumps(letter))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "components.training"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, str(tmp_path / "job.json")], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    jobs = [str(tmp_path / f"{i}.json") for i in range(len(NAMES))]
+    done = subprocess.run([*command, *jobs], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
-    assert read_json(tmp_path / "run" / "summary.json")["workers"] == 2
-    assert_same_training(tmp_path / "run", inline[name])
+    for i, name in enumerate(NAMES):
+        assert read_json(tmp_path / str(i) / "summary.json")["workers"] == 2
+        assert_same_training(tmp_path / str(i), inline[name])
 
 
 def test_under_ray_train(configs, inline, tmp_path):
