@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from components.gate.refusals import refusals
+from flows.adapters.wandb_mirror import mirror
 from flows.registry.candidate import Candidate
 from flows.registry.export import export_candidate
 from flows.registry.judging import Judgement, judge_candidate
 from flows.registry.promotion import promote, register
-from flows.registry.versions import Registry, Version
+from flows.registry.versions import EXPORT, Registry, Version
 from flows.store import Store
+from flows.tracking import tracking_id
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,22 @@ def decide_candidate(
     version = register(store, model, candidate, judgement.verdict, export_candidate)
     promote(store, version, before, because or "the gate was passed")
     announce(f"promote: {model} version {version.number} is champion")
+    if put_off := mirror(candidate.spec.tracking, store.root, _order(version, candidate)):
+        announce(f"tracking: {put_off}")
     return Decision("promoted", judgement, version, before, reasons)
+
+
+def _order(version: Version, candidate: Candidate) -> dict[str, Any]:
+    """What W&B is told of a promotion."""
+    return {
+        "model": version.model,
+        "version": version.number,
+        "files": sorted(path for path in (version.directory / EXPORT).rglob("*") if path.is_file()),
+        "metadata": {"run_id": version.run_id, "data": version.data, "metrics": version.metrics, "gain": version.record["gate"]["gain"]},
+        "aliases": ["champion"],
+        "tracking_id": tracking_id(candidate.done["train"].key),
+        "run_id": version.run_id,
+    }
 
 
 def _went_back_from(store: Store, model: str, candidate: Candidate) -> list[str]:
