@@ -205,7 +205,7 @@ def test_data_that_drifted_bring_a_night_of_their_own(nights, first_night, works
 
 
 def test_a_cancelled_night_leaves_no_process(nights, first_night, workspace):
-    """Cancelled in the middle of a training on two Ray workers. Its own process reports a crash, then Prefect's runner, which ended it, what it was."""
+    """Cancelled in the middle of a training on two Ray workers. Its process reports a crash, Prefect's runner then what it was."""
     before = {process.pid for process in workspace.processes()}
     overrides = ["cluster=local", "trainer.duration=1000000ep", "trainer.validate_every=1000ep", "trainer.checkpoint_every=1000ep"]
     run = nights.server.trigger("nightly/nightly", overrides=overrides)
