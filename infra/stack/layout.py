@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import UserError
-from components.files import digest, read_object, write_json
+from components.files import atomic_path, digest, read_object, write_json
 
 MARK = "MODELYARD_STACK"  # in the environment of everything that a stack starts: its folder
 POOL = "modelyard"
@@ -84,8 +84,9 @@ class Stack:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         if self.ports.ray is not None and not self.token.exists():
-            with open(os.open(self.token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-                stream.write(secrets.token_hex(32))
+            with atomic_path(self.token) as temporary:
+                temporary.touch(0o600)
+                temporary.write_text(secrets.token_hex(32))
 
 
 def remember(stack: Stack) -> None:

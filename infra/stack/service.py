@@ -49,7 +49,8 @@ class Service:
     def pid(self) -> int | None:
         """Return the pid of the process that was started last, None when it is gone; another process may have got its number since."""
         record = read_object(self.folder / f"{self.name}.json")
-        return record["pid"] if record and start_ticks(record["pid"]) == record["ticks"] else None
+        ticks = start_ticks(record["pid"]) if record else None
+        return record["pid"] if ticks is not None and ticks == record["ticks"] else None
 
     def ready(self) -> bool:
         return self.pid() is not None and self.says in self.log.read_text(errors="replace") and self.answers()
