@@ -188,7 +188,7 @@ class GateSpec:
     calibration_margin: float | None = at_least(0.0, 0.02)  # that the expected calibration error may grow by
     max_leak_fraction: float = at_least(0.0, 0.0)  # of the rows that are judged, how many the candidate may have been trained on
     max_size_mib: float | None = at_least(0.0, None)  # of the weights
-    max_latency_milliseconds: float | None = at_least(0.0, None)  # of one sample, the median on the machine that judges
+    max_latency_milliseconds: float | None = at_least(0.0, None)  # of one sample, the least of many on the machine that judges
     max_slowdown: float | None = at_least(1.0, None)  # that latency over the champion's
 
 

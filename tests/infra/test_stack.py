@@ -7,8 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,29 +75,7 @@ def test_the_automations_are_there_once_however_often_they_are_brought(stack):
     first, second = list(apply(runner.api)), list(apply(runner.api))
     assert first == second and not any(line.endswith("created") for line in first)  # `up` brought them
     there = [automation["name"] for automation in runner.api.ask("POST", "automations/filter", {})]
-    left_out = [name for name, line in zip(NAMES, first, strict=True) if "left out" in line]
-    assert sorted(there) == sorted(set(NAMES) - set(left_out)) and "modelyard-zombie-runs" in there
-    assert all("has no deployment nightly/nightly" in line for line in first if "left out" in line)
-
-
-def test_an_event_runs_a_deployment_with_what_it_says(stack, tmp_path):
-    """The form of the drift automation, on a deployment that is there for certain: a run is asked for, an hour from now, with the event's words."""
-    runner, _ = stack
-    automation = next(a for a in yaml.safe_load(FILE.read_text())["automations"] if a["name"] == "modelyard-drift-retrains")
-    parameters = {"overrides": automation["actions"][0]["parameters"]["models"]}
-    automation |= {"name": "of-the-test", "trigger": automation["trigger"] | {"expect": ["modelyard.test"]}}
-    automation["actions"] = [automation["actions"][0] | {"deployment": "pipeline/on-demand", "parameters": parameters, "schedule_after": 3600}]
-    (tmp_path / "automations.yaml").write_text(yaml.safe_dump({"automations": [automation]}))
-    assert list(apply(runner.api, tmp_path / "automations.yaml")) == ["automation of-the-test: created"]
-
-    def triggered():
-        event = {"event": "modelyard.test", "resource": {"prefect.resource.id": "modelyard.model.digits"}, "payload": {"model": "digits"}}
-        stamp = {"id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat()}
-        runner.api.ask("POST", "events", [event | stamp])
-        return until(lambda: runner.api.ask("POST", "flow_runs/filter", {}), 5, pause_seconds=0.2)
-
-    runs = until(triggered, 100)  # asked again: the server takes a while to learn of a new automation
-    assert runs and runs[0]["parameters"] == {"overrides": ["digits"]} and runs[0]["state_type"] == "SCHEDULED"
+    assert {name for name in there if name in NAMES} == set(NAMES) == {"modelyard-zombie-runs"} and len(there) == len(set(there))
 
 
 def test_what_died_is_mended_and_what_runs_is_left_alone(stack):
