@@ -75,7 +75,7 @@ def judge_candidate(store: Store, model: str, candidate: Candidate, announce: Ca
 
 
 def _latencies(candidate: Candidate, champion: Version | None, directory: Path) -> dict[str, float]:
-    """The least milliseconds for one sample, of `candidate` and `champion`, in turns (a busy machine moves the median); nothing where no limit is set."""
+    """The least milliseconds for one sample, of `candidate` and `champion`, in turns (load moves the median); nothing where no limit is set."""
     gate = candidate.spec.gate
     if gate.max_latency_milliseconds is None and gate.max_slowdown is None:
         return {}
