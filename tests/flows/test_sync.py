@@ -235,5 +235,5 @@ def test_a_pipeline_run_whose_server_goes_away_ends_well_and_is_sent_later(make_
     assert run.files[run.summary["report"]["path"]] == next((workspace.root / "store" / "stages" / "report").glob("*/report.html")).read_bytes()
     origin = run.config["origin"]["value"]
     assert origin["run_id"] == told["run_id"] and origin["data"] == told["data"] and origin["git"] == told["git"] and origin["prefect_flow_run_id"]
-    held = [path for path in workspace.root.rglob("*") if path.is_file() and not path.is_symlink() and KEY.encode() in path.read_bytes()]
+    held = [path for path in (workspace.root / "store").rglob("*") if path.is_file() and not path.is_symlink() and KEY.encode() in path.read_bytes()]
     assert held == [] and KEY not in done.stdout + done.stderr + sent.stdout + sent.stderr
