@@ -37,6 +37,7 @@ class Cluster:
         token.write_text(secrets.token_hex(32))
         self.env = env | HEALTH | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
         self.head: Host | None = None
+        self._nodes: dict[str, tuple[subprocess.Popen[bytes], tuple[str, ...]]] = {}  # of each host: what holds its node, and the options of that
 
     @property
     def address(self) -> str:
@@ -63,13 +64,12 @@ class Cluster:
             "--disable-usage-stats",
             "--block",
         ]
-        host.start([ray, "start", *options, *common], self.env, self.project, self.folder / f"{own.name}.log")
+        process = host.start([ray, "start", *options, *common], self.env, self.project, self.folder / f"{own.name}.log")
+        self._nodes[host.name] = process, options
 
     def drain(self, host: Host, seconds: int) -> None:
         """Tell Ray that a host will be taken away in so many seconds, as an autoscaler or KubeRay does."""
-        subprocess.run(
-            self._on_head(_DRAIN, host.address, str(seconds)), cwd=self.project, env=self.env, check=True, capture_output=True, timeout=_START_SECONDS
-        )
+        self._on_head(_DRAIN, host.address, str(seconds)).check_returncode()
 
     def alive(self) -> list[str]:
         """Return the addresses of the nodes that the head believes to be alive."""
@@ -84,7 +84,16 @@ class Cluster:
     def wait_for(self, hosts: list[Host]) -> None:
         """Wait until the head believes these hosts to be alive, and no others."""
         wanted = sorted(h.address for h in hosts)
-        assert until(lambda: self.alive() == wanted, _START_SECONDS, pause_seconds=0.5), f"nodes {self.alive()} instead of {wanted}"
+
+        def there() -> bool:
+            for host in hosts:  # `ray start` gives up after thirty seconds, which a busy machine may need
+                process, options = self._nodes[host.name]
+                if process.poll() is not None:
+                    host.kill()
+                    self._ray(host, *options)
+            return self.alive() == wanted
+
+        assert until(there, _START_SECONDS, pause_seconds=0.5), f"nodes {self.alive()} instead of {wanted}"
 
 
 _ALIVE = """
