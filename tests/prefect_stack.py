@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -55,8 +56,17 @@ class Server:
     def ask(self, path, body=None, method=None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.loads(answer.read() or "null")
+
+        def answered():
+            try:
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    return [json.loads(answer.read() or "null")]
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                return None  # its database is locked by somebody else's write: Prefect's own client asks again, too
+
+        return wait_until(answered, 60, f"an answer to {path}")[0]
 
     def has_pool(self):
         try:
