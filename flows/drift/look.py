@@ -76,7 +76,7 @@ def _look(model: str, overrides: list[str], options: DriftSpec, pause_hours: flo
             return replace(told, status="unknown", why="the data that the champion was trained on are gone from this machine")
         found = drift(reference, newest.directory, options)
     told = replace(told, status="drifted" if found["drifted"] else "steady", found=found, why="nothing has drifted")
-    return _ask(run.store, told, pause_hours) if found["drifted"] else told
+    return ask_once(run.store, told, pause_hours) if found["drifted"] else told
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _newest(run: PipelineRun) -> _Newest:
     return _Newest(manifest.directory, manifest.outputs["content_sha256"])
 
 
-def _ask(store: Store, told: Look, pause_hours: float) -> Look:
+def ask_once(store: Store, told: Look, pause_hours: float) -> Look:
     """Ask for retraining, unless these data have asked before or the last request is too young."""
     path = store.root / "drift" / f"{told.model}.json"
     path.parent.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from flows.processes import end_group
 from tests.prefect_stack import Server, wait_until
@@ -214,3 +215,21 @@ def test_a_cancelled_night_leaves_no_process(nights, first_night, workspace):
     wait_until(lambda: nights.server.flow_run(run)["state_type"] == "CANCELLED", 200, "the cancellation")
     wait_until(lambda: {process.pid for process in workspace.processes()} <= before, 100, "the end of every process of the night")
     assert not list((nights.store / "mailboxes").glob("*")) and not list((nights.store / "leases").glob("train-*"))
+
+
+def test_a_model_that_fails_does_not_cost_the_others_theirs(nights, first_night, workspace):
+    plan = workspace.root / "conf" / "nightly.yaml"
+    broken = "  broken: [experiment=linear/regression_gd, data=sales, check=default, optimizer.lr=-1, cluster=inline, tracking=disabled]\n"
+    plan.write_text(PLAN.replace("models:\n", f"models:\n{broken}"))
+    done = workspace.run("nightly", "--once", "--json", PREFECT_API_URL=nights.server.url)
+    plan.write_text(PLAN)
+    assert done.returncode == 1, done.stderr
+    found = {o["model"]: o for o in json.loads(done.stdout.splitlines()[-1])["outcomes"]}
+    assert found["broken"]["status"] == "failed" and "Invalid learning rate: -1" in found["broken"]["reasons"][0]
+    assert found["sales"]["status"] in {"unchanged", "promoted", "refused"}
+
+
+def test_two_nights_at_once_are_one(nights, first_night, workspace):
+    with FileLock(nights.store / "nights" / ".lock"):
+        done = workspace.run("nightly", "--once")
+    assert done.returncode == 1 and "another night is at work on this store" in done.stderr
