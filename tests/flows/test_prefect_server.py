@@ -109,7 +109,7 @@ class Nights:
     """The nights of a workspace: a list of models, data that grow, and what became of it."""
 
     def __init__(self, server, workspace):
-        self.server, self.store = server, workspace.root / "store"
+        self.server, self.workspace, self.store = server, workspace, workspace.root / "store"
         (workspace.root / "conf" / "data" / "sales.yaml").write_text(DATA)
         (workspace.root / "conf" / "nightly.yaml").write_text(PLAN)
 
@@ -121,6 +121,10 @@ class Nights:
         run = self.server.ended(self.server.trigger("nightly/nightly", **parameters))
         assert run["state_type"] == "COMPLETED", run["state"]
         return run, self.told()[-1]["outcomes"][0]
+
+    def by_hand(self, *overrides):
+        """One night by the command line, whose flows are on the same server; what became of the one model."""
+        return self.workspace.result("nightly", "--once", *overrides, PREFECT_API_URL=self.server.url)["outcomes"][0]
 
     def trainings(self):
         return sorted(path.parent.name for path in self.store.glob("stages/train/*/manifest.json"))
@@ -164,7 +168,7 @@ def test_a_night_with_nothing_new_does_nothing_and_says_so(nights, first_night):
 
 def test_new_data_bring_a_new_champion(nights, first_night, workspace):
     write_sales(workspace.root, 700)
-    _, outcome = nights.night()
+    outcome = nights.by_hand()
     assert (outcome["status"], outcome["before"], outcome["champion"]) == ("promoted", 1, 2), outcome
     assert outcome["changes"][0].startswith("data sales: ") and outcome["changes"][0].endswith("360 -> 420 training rows")
     assert outcome["gain"]["lower"] <= outcome["gain"]["gain"] <= outcome["gain"]["upper"]
@@ -181,7 +185,7 @@ def test_a_worse_candidate_is_refused_with_the_interval(nights, first_night):
     assert outcome["status"] == "refused" and champion == outcome["before"]
     assert outcome["gain"]["upper"] < 0 and outcome["gain"]["champion"] < 0.2 < outcome["gain"]["candidate"]
     assert any(reason.startswith("loss: ") and f"[{outcome['gain']['lower']:+.4f}, " in reason for reason in outcome["reasons"])
-    _, again = nights.night(overrides=["trainer.duration=1st"])
+    again = nights.by_hand("trainer.duration=1st")
     assert (again["status"], again["trained"]) == ("refused", False)  # the same data and configuration are not trained twice
 
 
