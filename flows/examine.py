@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from components.errors import UserError
 from components.spec.parse import to_plain
+from components.spec.schema import Spec
 from flows.account import StageResult
 from flows.open import open_run
 from flows.run import PipelineRun
+from flows.store import Manifest
 
 FUNCTIONS = {
     "doctor": "components.training.doctor.job",
@@ -23,11 +26,21 @@ _WIDTH, _INDENT = 110, 8
 _TABLE_ROWS = 24
 
 
-class _Unrecorded(PipelineRun):
-    """A run that leaves run.json alone: it is no run, and must not stand as the newest one of its experiment."""
+class Unrecorded(PipelineRun):
+    """A run that leaves no record: it is no run, and must not stand as the newest one of its experiment."""
 
     def _record(self, status: str, running: dict[str, StageResult] | None = None) -> None:
         pass
+
+    def _attempted(self, name: str, key: str, token: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def newest_data(opened: PipelineRun) -> Manifest:
+    """Get the data stage of a run done, or reuse it, and nothing else."""
+    with Unrecorded(opened.root, opened.spec, opened.overrides, opened.command, opened.store, opened.announce, opened.follow) as run:
+        run.stage("data")
+        return run.done["data"]
 
 
 def examine(function: str, overrides: Sequence[str], announce: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
@@ -51,19 +64,17 @@ def examine(function: str, overrides: Sequence[str], announce: Callable[[str], N
             received=f"experiment={opened.spec.experiment}, fitted by {opened.spec.procedure.name}",
             expected="an experiment without `procedure`",
         )
-    with _Unrecorded(opened.root, opened.spec, opened.overrides, opened.command, opened.store, opened.announce, opened.follow) as run:
-        run.stage("data")
-        return _call(function, run)
+    return _call(function, opened.spec, newest_data(opened))
 
 
-def _call(function: str, run: PipelineRun) -> dict[str, Any]:
+def _call(function: str, spec: Spec, data: Manifest) -> dict[str, Any]:
     import torch
 
     from components.training.session import LocalSession
 
     look = getattr(importlib.import_module(FUNCTIONS[function]), function)
-    device = torch.device("cuda" if run.spec.cluster.gpus_per_worker else "cpu")
-    result: dict[str, Any] = look(LocalSession(device), {"spec": to_plain(run.spec), "data": str(run.done["data"].directory)})
+    device = torch.device("cuda" if spec.cluster.gpus_per_worker else "cpu")
+    result: dict[str, Any] = look(LocalSession(device), {"spec": to_plain(spec), "data": str(data.directory)})
     return result
 
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,7 +135,7 @@ class PipelineRun:
                     if isinstance(partial, Partial):
                         status = "ran"
                         self.announce(f"{name}: {why}")
-                        with attempted(self.directory, name, digest(parts), partial.ownership.token, self.spec):
+                        with self._attempted(name, digest(parts), partial.ownership.token):
                             getattr(self, f"_{name}")(partial)
                     elif partial.source is not None:
                         why = f"taken from {partial.source}"
@@ -350,6 +351,9 @@ class PipelineRun:
             "report": self.report,
             "expectations": [{**asdict(e), "met": expectation_met(e, self.metrics)} for e in self.spec.expect],
         }
+
+    def _attempted(self, name: str, key: str, token: str) -> AbstractContextManager[None]:
+        return attempted(self.directory, name, key, token, self.spec)
 
     def _record(self, status: str, running: dict[str, StageResult] | None = None) -> None:
         self._account.write_down(status, running)

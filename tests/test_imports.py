@@ -26,6 +26,7 @@ ROOMS = {  # room of components/ -> the rooms that it may import; errors, files 
     "reporting": {"training", "metrics", "data"},
     "export": {"training", "tasks", "models", "losses", "metrics", "decoding", "layers", "data"},
     "drift": {"data"},
+    "gate": {"training", "data"},
     "spec": set(),
     "errors": set(),
     "files": set(),

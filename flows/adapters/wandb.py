@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -112,16 +114,30 @@ def wait_for(process: subprocess.Popen[bytes], seconds: float) -> str | None:
         code = process.wait(seconds)
     except subprocess.TimeoutExpired:
         end_group(process, signal.SIGTERM, _INTERRUPTED_SECONDS)
+        shutil.rmtree(scratch(process.pid), ignore_errors=True)
         return f"W&B did not take everything within {seconds:g} s; nothing is lost: `modelyard sync` sends the rest"
     if code == UNDELIVERED:
         return "W&B did not take everything; nothing is lost: `modelyard sync` sends the rest"
     return None if code == 0 else f"the tracker ended with code {code}; see wandb.log in the run's directory"
 
 
+def scratch(pid: int) -> Path:
+    """Where the temporary files of a process of ours go. Short: W&B's core has its socket there."""
+    return Path(tempfile.gettempdir()) / f"modelyard-wandb-{pid}"
+
+
+def settle() -> None:
+    """Have all temporary files of this process, and of W&B's core, in one folder. Before W&B is imported."""
+    folder = scratch(os.getpid())
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+
+
 def leave(code: int) -> NoReturn:
     """End a process of ours at once: W&B's own exit would wait for a server that does not answer."""
     sys.stderr.flush()
     end_children()
+    shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)  # `settle` has made it
     os._exit(code)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from components.files import read_json, read_object, write_json
 from components.training.journal import Follower
-from flows.adapters.wandb import ENDED, STOP, UNDELIVERED, end_children, leave
+from flows.adapters.wandb import ENDED, STOP, UNDELIVERED, end_children, leave, settle
 from flows.adapters.wandb_pieces import pieces
 from flows.adapters.wandb_rows import Rows
 from flows.project import python_command
@@ -191,4 +191,5 @@ def _journal(path: Path) -> Path:
 
 
 if __name__ == "__main__":
+    settle()
     leave(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -17,7 +17,7 @@ from typing import Any
 from components.errors import UserError
 from components.files import read_json, read_object, write_json
 from components.spec.schema import TrackingSpec
-from flows.adapters.wandb import UNDELIVERED, leave, start, tracking_mode, wait_for, write_order
+from flows.adapters.wandb import UNDELIVERED, leave, settle, start, tracking_mode, wait_for, write_order
 from flows.adapters.wandb_pieces import pieces
 
 ORDERS = "wandb"
@@ -99,4 +99,5 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
+    settle()
     leave(main(Path(sys.argv[1])))

@@ -13,12 +13,12 @@ from typing import Any
 from components.drift.spec import DriftSpec
 from components.files import read_object
 from flows.adapters.dvc_versions import data_version
+from flows.examine import newest_data
 from flows.exclusive import exclusive, replace_json
 from flows.nightly.plan import chosen, read_plan
 from flows.open import open_run
 from flows.project import project_root
 from flows.registry.versions import Registry
-from flows.run import PipelineRun
 from flows.store import Store
 
 
@@ -65,8 +65,10 @@ def _look(model: str, overrides: list[str], options: DriftSpec, pause_hours: flo
     champion = Registry(run.store).champion(model)
     if champion is None:
         return Look(model, "no champion", False, "the first night makes one")
-    newest = _newest(run)
-    told = Look(model, "unchanged", False, "the champion was trained on the newest data", champion.data["content_sha256"], newest.content)
+    newest = newest_data(run)
+    told = Look(
+        model, "unchanged", False, "the champion was trained on the newest data", champion.data["content_sha256"], newest.outputs["content_sha256"]
+    )
     if told.reference == told.newest:
         return told
     from components.drift.drift import drift
@@ -77,20 +79,6 @@ def _look(model: str, overrides: list[str], options: DriftSpec, pause_hours: flo
         found = drift(reference, newest.directory, options)
     told = replace(told, status="drifted" if found["drifted"] else "steady", found=found, why="nothing has drifted")
     return ask_once(run.store, told, pause_hours) if found["drifted"] else told
-
-
-@dataclass(frozen=True)
-class _Newest:
-    directory: Any
-    content: str
-
-
-def _newest(run: PipelineRun) -> _Newest:
-    with run:
-        run.stage("data")
-        run.end_with_training()
-    manifest = run.done["data"]
-    return _Newest(manifest.directory, manifest.outputs["content_sha256"])
 
 
 def ask_once(store: Store, told: Look, pause_hours: float) -> Look:

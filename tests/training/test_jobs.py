@@ -58,7 +58,7 @@ def test_training_writes_its_three_outputs(trained):
 
 def test_evaluation_does_not_depend_on_the_number_of_workers(evaluated):
     directory, (alone,) = evaluated[1]
-    assert {p.name for p in directory.iterdir()} == {"metrics.json", "samples.npz"}
+    assert {p.name for p in directory.iterdir()} == {"metrics.json", "samples.npz", "scores.npz"}
     assert read_json(directory / "metrics.json") == alone
     with np.load(directory / "samples.npz", allow_pickle=False) as file:
         samples = dict(file)

@@ -96,9 +96,9 @@ def test_of_a_rewound_journal_a_follower_gives_what_is_new(tmp_path):
     follower = Follower(path)
     assert len(follower.new_records()) == 4
     rewind(path, 2)
-    assert follower.new_records() == []
+    assert [r["name"] for r in follower.new_records()] == ["lost"]  # steps 3 and 4, which will be made again
     write(path, 3)
     assert [r["step"] for r in follower.new_records()] == [3]
-    rewind(path, 3)
+    rewind(path, 3)  # takes nothing back
     write(path, 4)
     assert [r["step"] for r in follower.new_records()] == [4]
