@@ -1,4 +1,4 @@
-"""W&B's directories in a store, `runs/<run_id>/wandb/[offline-]run-<start>-<id>`: pieces of W&B runs, one for each attempt at a training.
+"""W&B's directories in a store, `runs/<run_id>/wandb/[offline-]run-<start>-<id>[-<n>]`: pieces of W&B runs, one for each attempt at a training.
 
 The pieces of one W&B run may lie with several runs of the store: another run goes on with a training that was left half-done.
 """
@@ -6,6 +6,7 @@ The pieces of one W&B run may lie with several runs of the store: another run go
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from components.files import read_object, write_json
 from flows.adapters.wandb import quiet
 
 MARK = "modelyard-sync.json"
+_NAME = re.compile(r"(?:offline-)?run-(?P<started>\d{8}_\d{6})-(?P<id>[0-9a-f]+)(?:-(?P<number>\d+))?")  # numbered: begun in the same second
 _SMALLEST_BYTES = 64  # W&B's core writes seven bytes at once and the rest in blocks: killed early it leaves a log without a record
 
 
@@ -27,12 +29,18 @@ class Piece:
 
     @property
     def identifier(self) -> str:
-        return self.directory.name.rpartition("-")[2]
+        return self._name["id"]
 
     @property
     def started(self) -> str:
-        """When it was begun, to be ordered by: `20261121_221051`."""
-        return self.directory.name.removeprefix("offline-").removeprefix("run-").rpartition("-")[0]
+        """When it was begun, to be ordered by: `20261121_221051`, and a number where several were begun in one second."""
+        return f"{self._name['started']}-{int(self._name['number'] or 0):04d}"
+
+    @property
+    def _name(self) -> re.Match[str]:
+        found = _NAME.fullmatch(self.directory.name)
+        assert found is not None, f"{self.directory} is no directory of W&B"
+        return found
 
     @property
     def run_id(self) -> str:
@@ -74,10 +82,10 @@ class Piece:
         write_json(self.directory / MARK, {"state": state, "step": step, "at": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
-def pieces(runs: Path, identifier: str = "*") -> list[Piece]:
+def pieces(runs: Path, identifier: str | None = None) -> list[Piece]:
     """Return the pieces under `<store>/runs`, of one W&B run or of all, in the order in which they were begun."""
-    found = [Piece(path) for path in runs.glob(f"*/wandb/*run-*-{identifier}") if path.is_dir() and not path.is_symlink()]
-    return sorted(found, key=lambda piece: (piece.started, str(piece.directory)))
+    found = [Piece(path) for path in runs.glob("*/wandb/*run-*") if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
+    return sorted((piece for piece in found if identifier in (None, piece.identifier)), key=lambda piece: (piece.started, str(piece.directory)))
 
 
 def steps_of(piece: Piece) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from flows.adapters.wandb_pieces import pieces
 from flows.adapters.wandb_rows import Rows
 
 
@@ -43,3 +44,13 @@ def test_what_is_logged_is_left_out_and_what_is_unfinished_is_told_apart():
 def test_what_is_no_number_stays_one():
     (row,) = [*Rows(-1).take([step(1, gradient_norm=None), step(2)])]
     assert math.isnan(row["gradient_norm"])
+
+
+def test_pieces_begun_in_one_second_are_numbered_and_in_order(tmp_path):
+    for name in ("offline-run-20261122_004055-60ad57bb-1", "run-20261122_004056-60ad57bb", "offline-run-20261122_004055-60ad57bb", "latest-run"):
+        (tmp_path / "runs" / "r" / "wandb" / name).mkdir(parents=True)
+    (tmp_path / "runs" / "other" / "wandb" / "offline-run-20261122_004054-ffff0000").mkdir(parents=True)
+    names = [piece.directory.name for piece in pieces(tmp_path / "runs", "60ad57bb")]
+    assert names == ["offline-run-20261122_004055-60ad57bb", "offline-run-20261122_004055-60ad57bb-1", "run-20261122_004056-60ad57bb"]
+    assert {piece.identifier for piece in pieces(tmp_path / "runs")} == {"60ad57bb", "ffff0000"}
+    assert pieces(tmp_path / "runs", "60ad57bb")[1].log.name == "run-60ad57bb.wandb"

@@ -11,6 +11,7 @@ from typing import Any
 
 from components.files import read_json, sha256_file
 from components.training import journal
+from flows.adapters.wandb_pieces import pieces
 from flows.stages import SEARCHED
 from flows.store import MANIFEST, Store
 from flows.tracking import tracking_id
@@ -49,7 +50,7 @@ class Facts:
             steps=[_untimed(r) for r in journal.read(train / "metrics.jsonl") if r["kind"] in ("step", "epoch")],
             progress=(latest["step"], latest["epoch"], latest["samples"]),
             keys=stage_keys(root / "store"),
-            tracker_ids={p.name.rpartition("-")[2] for p in root.glob("store/runs/*/wandb/offline-run-*")},
+            tracker_ids={piece.identifier for piece in pieces(root / "store" / "runs")},
         )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from components.training.journal import read
+from flows.adapters.wandb_pieces import pieces
 
 SHORT = ("trainer.duration=4ep", "tracking=disabled", "cluster=inline")
 NO_NUMBER = 1.0e30  # a learning rate after whose first step nothing is finite
@@ -196,12 +197,13 @@ def test_the_weights_are_taken_over(workspace, taken_over):
 
 def test_trials_are_tracked_in_the_group_of_the_search(workspace, taken_over):
     told: dict[str, str] = {}
-    for folder in (workspace.root / "store" / "runs").glob("*/wandb/offline-run-*"):
-        command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(folder)]
+    for piece in pieces(workspace.root / "store" / "runs"):
+        if piece.empty:  # killed before W&B wrote a word; the next has the same id
+            continue
+        command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(piece.directory)]
         printed = subprocess.run(command, capture_output=True, text=True, env=workspace.env)
         assert printed.returncode == 0, printed.stderr
-        trial = folder.name.rpartition("-")[2]  # what was killed at its beginning has left a piece without a word; the next has the same id
-        told[trial] = told.get(trial, "") + printed.stdout
+        told[piece.identifier] = told.get(piece.identifier, "") + printed.stdout
     assert len(told) >= 2  # the two that were trained to their end; what was given up may have been too short for the tracker to look
     assert all(taken_over["run_id"] in words for words in told.values())
 
