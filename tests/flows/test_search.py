@@ -168,7 +168,8 @@ def test_a_budget_of_time_ends_the_search_with_the_best_until_then_and_a_cap_rem
     (best,) = [row["name"] for row in rows if row["values"] == found["values"]]
     assert best in there
     ended = [row["name"] for row in rows if row["name"] != best]
-    assert len(there) <= 2 if ended else True  # the best, and the one that the budget's end cut off
+    # The best, the one that the budget's end cut off, and on a busy machine the one before it, which was still in use when room was made last.
+    assert len(there) <= 3 if ended else True
 
 
 @pytest.fixture(scope="module")
