@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.cluster.hosts import Host
 from tests.cluster.nodes import Cluster
 
-EPOCHS, STEPS_PER_EPOCH, ROWS = 240, 5, 1258  # of digits in batches of 256
+EPOCHS, STEPS_PER_EPOCH, ROWS = 600, 5, 1258  # of digits in batches of 256; long enough for a host to join while it trains
 STEPS = EPOCHS * STEPS_PER_EPOCH
 # Only the last layer learns, so the problem is convex: what rounding does to a step is not magnified by the next ones, as it is in a whole
 # network (there a difference of 1e-7 was 1e-2 after a thousand steps), and other samples in a step, or one of them twice, would show in its loss.
