@@ -119,7 +119,7 @@ class MoveTogether(nn.Module):
         self.size, self.least_visible = None if size is None else (int(size[0]), int(size[1])), least_visible
 
     def forward(self, batch: Batch, draws: Draws) -> Batch:
-        """Move the named columns; the rest of the batch as it is.
+        """Move the named columns, `(B, C, H, W) -> (B, C, H, W)` of images; the rest of the batch as it is.
 
         Raises:
             UserError: images and masks differ in size.

@@ -24,7 +24,7 @@ class Pad(nn.Module):
         self.column, self.length, self.value = column, length, value
 
     def forward(self, batch: Batch, draws: Draws) -> Batch:
-        """Replace the column; its offsets go, its mask (True: a value) comes."""
+        """Replace the column, `(V, ...) -> (B, L, ...)`; its offsets `(B + 1,)` go, its mask `(B, L)` (True: a value) comes."""
         others = {name: value for name, value in batch.items() if name != f"{self.column}.offsets"}
         padded, mask = pad(batch[self.column], batch[f"{self.column}.offsets"], self.length, self.value)
         return {**others, self.column: padded, f"{self.column}.mask": mask}

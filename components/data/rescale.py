@@ -25,6 +25,6 @@ class Rescale(nn.Module):
         self.low, self.high, self.column = low, high, column
 
     def forward(self, batch: Batch, draws: Draws) -> Batch:
-        """The column rescaled; the rest of the batch as it is."""
+        """The column rescaled, `(B, ...) -> (B, ...)` float32; the rest of the batch as it is."""
         share = batch[self.column].to(torch.float32) / _WHITE
         return {**batch, self.column: self.low + (self.high - self.low) * share}

@@ -33,7 +33,7 @@ class YoloLoss(nn.Module):
         self.ignored_overlap = ignored_overlap
 
     def forward(self, places: Tensor, boxes: Tensor, targets: GridTargets, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Return `box`, `objectness` and `class`, sums for each image, `(B,)` each.
+        """Return `box`, `objectness` and `class`, sums for each image: `(B, N, 5 + K) -> (B,)` each.
 
         Args:
             places: raw outputs `(B, N, 5 + K)`, float32 or float64.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import ExitStack
 
 from flows.commands import overrides
 
@@ -21,28 +20,9 @@ def execute(options: argparse.Namespace) -> int:
     from flows.nightly.digest import digest_text
     from flows.nightly.night import failed, night
     from flows.progress import terminal
+    from flows.through_prefect import ThroughPrefect
 
-    with ExitStack() as stack:
-        found = night(options.model, options.overrides, "by hand", _Pipeline(stack).carry_out, terminal(json=options.json).line)
+    with ThroughPrefect() as prefect:
+        found = night(options.model, options.overrides, "by hand", prefect.carry_out, terminal(json=options.json).line)
     print(json.dumps(found) if options.json else digest_text(found), flush=True)
     return 1 if failed(found) else 0
-
-
-class _Pipeline:
-    """Carries out runs through Prefect; its server is started when the first run needs it, and serves all."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack, self._started = stack, False
-
-    def carry_out(self, run: object) -> None:
-        from flows.adapters.prefect import drain, server, set_environment
-
-        if not self._started:
-            set_environment()
-            ready = self._stack.enter_context(server())
-            ready()
-            self._stack.callback(drain)
-            self._started = True
-        from flows.pipeline import define
-
-        define(run)(overrides=run.overrides)  # type: ignore[arg-type, attr-defined]

@@ -24,7 +24,7 @@ def execute(options: argparse.Namespace) -> int:
     if not run.reuse_all():
         with run:
             run.warm_if_local()
-            _through_prefect(run, options.overrides)
+            _through_prefect(run)
     result = run.result()
     if options.json:
         print(json.dumps(result), flush=True)
@@ -37,23 +37,16 @@ def _folds(run: Any, options: argparse.Namespace) -> int:
     from flows.folds import finished_folds
     from flows.repeat import repeat_text
 
-    result = finished_folds(run) or _through_prefect(run, options.overrides)
+    result = finished_folds(run) or _through_prefect(run)
     print(json.dumps(result) if options.json else repeat_text(result), flush=True)
     return 0
 
 
-def _through_prefect(run: Any, overrides: list[str]) -> dict[str, Any]:
-    from flows.adapters.prefect import drain, server, set_environment
+def _through_prefect(run: Any) -> dict[str, Any]:
+    from flows.through_prefect import ThroughPrefect
 
-    set_environment()
-    with server() as ready:
-        from flows.pipeline import define
-
-        ready()
-        try:
-            return define(run)(overrides=overrides)
-        finally:
-            drain()
+    with ThroughPrefect() as prefect:
+        return prefect.carry_out(run)
 
 
 def _print_result(result: dict[str, Any]) -> None:

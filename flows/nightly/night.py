@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from components.errors import RunError
-from components.files import read_object, write_json, write_text
+from components.files import write_json, write_text
 from flows.compose import compose
 from flows.cost.night import night as cost_of_night
 from flows.cost.night import remaining
@@ -41,7 +41,7 @@ def night(
         announce: takes a line for the person who watches.
 
     Returns:
-        `{started, ended, reason, outcomes, previous, path, page}`, as the record holds it.
+        `{started, ended, reason, outcomes, cost, path, page}`, as the record holds it.
 
     Raises:
         UserError: the plan is not as it must be, or does not know a model.
@@ -69,7 +69,6 @@ def night(
             "reason": reason,
             "outcomes": [asdict(outcome) for outcome in outcomes],
             "cost": plain_night(cost_of_night(store, started, read_prices(root))),
-            "previous": _previous(folder),
         }
         return _write(folder / started.strftime("%Y-%m-%dT%H-%M-%SZ"), found)
 
@@ -92,15 +91,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _previous(folder: Path) -> dict[str, Any] | None:
-    """The night before: when it was and what became of each model."""
-    before = sorted(folder.glob("[0-9]*.json"))
-    if not before:
-        return None
-    told = read_object(before[-1])
-    return {"started": told.get("started"), "statuses": {o["model"]: o["status"] for o in told.get("outcomes", [])}}
 
 
 def _write(stem: Path, found: dict[str, Any]) -> dict[str, Any]:

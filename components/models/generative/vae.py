@@ -40,7 +40,7 @@ class VAE(nn.Module):
         return logits.reshape(*latents.shape[:-1], *self.shape)
 
     def forward(self, inputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode, draw `z = mean + sigma * noise` (the reparameterisation) and decode.
+        """Encode, draw `z = mean + sigma * noise` (the reparameterisation) and decode: `(B, *shape) -> (B, S, *shape), (B, Q), (B, Q)`.
 
         Args:
             inputs: `(B, *shape)` in [0, 1].

@@ -64,7 +64,7 @@ class GraphClassifier(nn.Module):
         return torch.cat(found, dim=1)
 
     def forward(self, nodes: Tensor, node_offsets: Tensor, edges: Tensor, edge_offsets: Tensor) -> Tensor:
-        """Ragged graphs to logits (B, K).
+        """Ragged graphs to logits, `(V,) -> (B, K)`.
 
         Args:
             nodes: `(V,)` int64 tags.

@@ -75,7 +75,7 @@ class Transformer(nn.Module):
         return [self.embedding, *self.encoder, *self.decoder]
 
     def forward(self, source: Tensor, source_mask: Tensor, target: Tensor, places: Tensor | None = None) -> Tensor:
-        """Predict each target token's successor from it, those before it and the whole source.
+        """Predict each target token's successor from it, those before it and the whole source, `(B, S), (B, T) -> (B, T, V)`.
 
         Padding stands at the end of a row and changes nothing: the source's is masked, the target's lies behind all that counts.
 

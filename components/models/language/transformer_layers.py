@@ -91,7 +91,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(hidden_dim, hidden_dim)
 
     def forward(self, inputs: Tensor, seen: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        """Look from each place of the inputs at keys and values.
+        """Look from each place of the inputs at keys and values, `(B, T, D) -> (B, T, D)`.
 
         Args:
             inputs: (B, T, D).
