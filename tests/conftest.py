@@ -23,7 +23,15 @@ from tests.prefect_server import PrefectServer, wait_until_it_answers
 from tests.processes import until
 
 ROOT = Path(__file__).resolve().parents[1]
-LONGEST = ("systems/test_contract.py", "flows/test_interrupt.py", "chaos/test_chaos.py", "flows/test_run.py")
+LONGEST = (
+    "flows/test_prefect_server.py",
+    "systems/test_contract.py",
+    "flows/test_interrupt.py",
+    "flows/test_search.py",
+    "chaos/test_chaos.py",
+    "flows/test_sync.py",
+    "flows/test_run.py",
+)
 _SERVER = pytest.StashKey[PrefectServer]()
 MIRROR = Path(os.environ.get("MODELYARD_DATA_MIRROR", ROOT.parent / "shared" / "datasets"))
 

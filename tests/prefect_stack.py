@@ -33,6 +33,7 @@ class Server:
         self.url = f"http://127.0.0.1:{port}/api"
         self.root = workspace.root
         self.env = {**workspace.env, "PREFECT_API_URL": self.url, "MODELYARD_PROJECT": str(workspace.root), "DO_NOT_TRACK": "1"}
+        self.env["PREFECT_WORKER_QUERY_SECONDS"] = "2"  # not 15: the tests would wait for its next look
         self.env["PREFECT_HOME"] = str(workspace.root.parent / "prefect-server")  # a database without the flow runs of other tests
         self.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.env['PATH']}"
         self.process = self.start("server", "start", "--host", "127.0.0.1", "--port", str(port))

@@ -45,7 +45,7 @@ OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own; nothing large passes 
 
 
 class RayWorkers:
-    """Workers of one TorchTrainer, on a Ray cluster that is started for them when `cluster.address` is null.
+    """Workers of one trainer of Ray Train, on a Ray cluster that is started for them when `cluster.address` is null.
 
     Args:
         cluster: address, number of workers, resources of each.
@@ -80,6 +80,8 @@ class RayWorkers:
                     raise as_error(read_json(failed))
             if told.notice is Notice.STOP:
                 (self.mailbox / "stop").touch()
+                if not (self.mailbox / WRITER).exists():
+                    raise Interrupted(f"interrupted before the workers of {job} were there")
             if not alive:
                 raise RunError(f"the Ray worker group ended with code {self._process.returncode} before the job '{job}' did:\n{self._log_tail()}")
             time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Ray, the group's own process: a cluster, one `TorchTrainer`, and what its workers do. Protocol: flows/adapters/ray.py.
+"""Ray, the group's own process: a cluster, one trainer of Ray Train, and what its workers do. Protocol: flows/adapters/ray.py.
 
 Ray restarts a group whose worker died, or that nodes have joined; the new workers take the unfinished job again, and the job resumes from its
 own last checkpoint. Checkpoints are never handed to Ray, so its controller cannot forget one (docs/architecture.md, section 5).
@@ -55,11 +55,15 @@ def main(mailbox: Path) -> int:
 
 def _hold(cluster: ClusterSpec, mailbox: Path) -> None:
     try:
-        _connect(cluster)
-        persist(lambda: _trainer(cluster, mailbox).fit(), cluster.max_failures, mailbox)
+        persist(lambda: _fit(cluster, mailbox), cluster.max_failures, mailbox)
     except BaseException as error:
         if mailbox.exists() and not (mailbox / "group.failed.json").exists():
             write_json(mailbox / "group.failed.json", failure(error, traceback.format_exc()))
+
+
+def _fit(cluster: ClusterSpec, mailbox: Path) -> None:
+    _connect(cluster)
+    _trainer(cluster, mailbox).fit()
 
 
 def shut_down() -> None:
@@ -123,17 +127,21 @@ def persist(fit: Callable[[], Any], failures: int, mailbox: Path) -> None:
         except ray.train.ControllerError:
             if left == 0 or (mailbox / "group.failed.json").exists():
                 raise
+        # The failed group keeps its workers' places as long as this connection lives: the next would wait for them for ever.
+        ray.shutdown()
 
 
 def _trainer(cluster: ClusterSpec, mailbox: Path) -> Any:
     import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    from flows.adapters.ray_torch import WorkersTorch
 
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
-    trainer = TorchTrainer(
+    trainer = DataParallelTrainer(
         serve,
         train_loop_config={"mailbox": str(mailbox)},
-        torch_config=TorchConfig(timeout_s=math.ceil(cluster.collective_timeout_seconds)),
+        backend_config=WorkersTorch(math.ceil(cluster.collective_timeout_seconds)),
         scaling_config=ray.train.ScalingConfig(
             num_workers=cluster.workers if cluster.min_workers is None else (cluster.min_workers, cluster.workers),
             use_gpu=cluster.gpus_per_worker > 0,
@@ -164,7 +172,7 @@ def _callbacks(cluster: ClusterSpec, mailbox: Path) -> list[Any]:
 
 
 class RaySession:
-    """The worker's view inside a TorchTrainer."""
+    """The worker's view inside Ray Train."""
 
     def __init__(self, mailbox: Path) -> None:
         import ray.train

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 
 import pytest
+import ray
 from ray.train import ControllerError
 
-from components.errors import RunError
+from components.errors import Interrupted, RunError
 from components.files import read_json
 from components.spec.schema import ClusterSpec
+from components.training.notices import Notice, Told
 from components.training.ownership import Ownership
-from flows.adapters.ray import LEFT, RESIZE, WRITER, as_error
+from flows.adapters.ray import LEFT, RESIZE, WRITER, RayWorkers, as_error
 from flows.adapters.ray_callbacks import GiveUp, SaveFirst, interface
 from flows.adapters.ray_group import _trainer, _wait_for_job, claim, persist
 from tests.processes import until
@@ -20,7 +22,7 @@ from tests.processes import until
 def test_ray_train_is_told_what_the_cluster_s_settings_say(tmp_path):
     elastic = ClusterSpec(address="10.0.0.1:6379", workers=4, min_workers=2, max_failures=3, resize_every_seconds=9.0, collective_timeout_seconds=7.5)
     trainer = _trainer(elastic, tmp_path)
-    assert trainer.backend_config.timeout_s == 8  # whole seconds; without it torch's gloo hangs for half an hour
+    assert trainer.backend_config.timeout_seconds == 8  # whole seconds; without it torch's gloo hangs for half an hour
     assert trainer.scaling_config.num_workers == (2, 4) and trainer.scaling_config.elastic_resize_monitor_interval_s == 9.0
     assert trainer.run_config.failure_config.max_failures == 3
     fixed = _trainer(ClusterSpec(workers=4), tmp_path)
@@ -66,16 +68,28 @@ def test_a_group_that_runs_or_has_just_lost_a_node_is_not_given_up(tmp_path):
 
 
 @pytest.mark.parametrize(("failures", "allowed", "tries"), [(0, 0, 1), (2, 2, 3), (2, 5, 3)])
-def test_a_group_that_broke_while_it_started_is_started_again(tmp_path, failures, allowed, tries):
-    made = []
+def test_a_group_that_broke_while_it_started_is_started_again(tmp_path, monkeypatch, failures, allowed, tries):
+    made, parted = [], []
+    monkeypatch.setattr(ray, "shutdown", lambda: parted.append(1))
 
     def fit():
+        assert len(parted) == len(made)  # what is left of the broken group holds the places of the next until the connection ends
         made.append(1)
         if len(made) <= failures:
             raise ControllerError(RuntimeError("Gloo connectFullMesh failed"))
 
     persist(fit, allowed, tmp_path)
     assert len(made) == tries
+
+
+def test_an_interrupt_does_not_wait_for_workers_that_are_not_there(tmp_path):
+    workers = RayWorkers(ClusterSpec(), tmp_path, Told(Notice.STOP))
+    try:
+        with pytest.raises(Interrupted, match="before the workers of train were there"):
+            workers.submit("train", {})
+    finally:
+        workers.close()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("given_up", "tries"), [(False, 3), (True, 1)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,19 @@ from components.training.session import LocalSession
 from tests.forked import context
 
 Work = Callable[..., Any]  # a top-level function (session, *arguments) -> plain data
+_MEETINGS = 3
+_NOBODY = "did not find the others"
 
 
 class Group:
     """Runs a function on the first `world` of its processes, joined by gloo; with a world of one, without torch.distributed."""
 
     def __init__(self, size: int, directory: Path) -> None:
-        self._directory, self._calls = directory, 0
-        pairs = [context().Pipe() for _ in range(size)]
+        self._size, self._directory, self._calls = size, directory, 0
+        self._start()
+
+    def _start(self) -> None:
+        pairs = [context().Pipe() for _ in range(self._size)]
         self._ends = [near for near, _ in pairs]
         self._processes = [context().Process(target=_serve, args=(far,), daemon=True) for _, far in pairs]
         for process in self._processes:
@@ -36,18 +41,33 @@ class Group:
             UserError, RunError: what rank 0 raised.
             AssertionError: any other error of any rank, with its traceback.
         """
-        self._calls += 1
-        store = str(self._directory / f"rendezvous_{self._calls}")
-        for rank, end in enumerate(self._ends[:world]):
-            end.send((rank, world, store, work, arguments))
-        for end in self._ends[:world]:
-            assert end.poll(100), f"{work.__name__} hangs on {world} ranks"
-        answers = [end.recv() for end in self._ends[:world]]
+        for _ in range(_MEETINGS):
+            answers = self._ask(world, work, arguments)
+            if answers is not None:
+                break
+            self.close()  # the others wait for the one that did not come
+            self._start()
+        assert answers is not None, f"{world} ranks do not find each other"
         for error, trace, _ in answers:
             if isinstance(error, (UserError, RunError)):
                 raise error
             assert error is None, trace
         return [value for _, _, value in answers]
+
+    def _ask(self, world: int, work: Work, arguments: tuple[Any, ...]) -> list[Any] | None:
+        """Return the answer of each rank; None when one of them did not find the others: gloo's handshake fails one time in thousands."""
+        self._calls += 1
+        store = str(self._directory / f"rendezvous_{self._calls}")
+        for rank, end in enumerate(self._ends[:world]):
+            end.send((rank, world, store, work, arguments))
+        answers: dict[Connection, Any] = {}
+        while missing := [end for end in self._ends[:world] if end not in answers]:
+            told = wait(missing, 100)
+            assert told, f"{work.__name__} hangs on {world} ranks"
+            answers |= {end: end.recv() for end in told if isinstance(end, Connection)}
+            if _NOBODY in answers.values():
+                return None
+        return [answers[end] for end in self._ends[:world]]
 
     def close(self) -> None:
         for process in self._processes:
@@ -60,7 +80,11 @@ def _serve(end: Connection) -> None:
     while True:
         rank, world, store, work, arguments = end.recv()
         if world > 1:
-            dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+            try:
+                dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+            except RuntimeError:
+                end.send(_NOBODY)
+                return
         try:
             end.send((None, "", work(LocalSession(), *arguments)))
         except Exception as error:
