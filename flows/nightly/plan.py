@@ -22,6 +22,7 @@ class NightlySpec:
     """The content of conf/nightly.yaml."""
 
     models: dict[str, tuple[str, ...]]  # a model's name -> overrides, as `modelyard run` takes them
+    overrides: tuple[str, ...] = ()  # of every model; its own come after them
     gpu_hours: float | None = at_least(0.0, None)  # of one night; a model whose turn comes when they are spent is left for the next
     drift: DriftSpec = field(default_factory=DriftSpec)  # when `modelyard drift` asks for retraining
     drift_pause_hours: float = at_least(0.0, 12.0)  # between two requests for the same model
@@ -47,7 +48,7 @@ def read_plan(root: Path) -> NightlySpec:
 
 
 def chosen(plan: NightlySpec, models: Sequence[str]) -> dict[str, list[str]]:
-    """Return the overrides of the models that are asked for, of all where none is named.
+    """Return the overrides of the models that are asked for, of all where none is named: those of every model, then its own.
 
     Raises:
         UserError: one is not in the plan.
@@ -60,4 +61,4 @@ def chosen(plan: NightlySpec, models: Sequence[str]) -> dict[str, list[str]]:
                 expected=f"one of: {', '.join(plan.models)}",
                 mend=f"add it to {PLAN}",
             )
-    return {model: list(overrides) for model, overrides in plan.models.items() if not models or model in models}
+    return {model: [*plan.overrides, *overrides] for model, overrides in plan.models.items() if not models or model in models}

@@ -23,6 +23,13 @@ def test_what_is_asked_for(tmp_path):
     assert (plan.drift.psi, plan.gpu_hours) == (0.1, 4)
 
 
+def test_what_holds_for_every_model_comes_before_its_own(tmp_path):
+    plan = plan_of(tmp_path, "models: {a: [cluster.workers=2], b: []}\noverrides: [cluster=ray, cluster.workers=8]\n")
+    assert chosen(plan, []) == {"a": ["cluster=ray", "cluster.workers=8", "cluster.workers=2"], "b": ["cluster=ray", "cluster.workers=8"]}
+    spec = compose(PROJECT, ["experiment=cnn/lenet5", *chosen(plan, ["a"])["a"]])
+    assert (spec.cluster.address, spec.cluster.workers) == ("auto", 2)
+
+
 def test_the_plan_of_this_project_composes():
     for overrides in chosen(read_plan(PROJECT), []).values():
         compose(PROJECT, overrides)
