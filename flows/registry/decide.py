@@ -65,16 +65,16 @@ def decide_candidate(store: Store, model: str, candidate: Candidate, because: st
 def _decide(
     store: Store, model: str, candidate: Candidate, champion: Version | None, because: str | None, using: InUse, announce: Announce
 ) -> Decision:
-    reasons = []
+    reasons, left_behind = [], _went_back_from(Registry(store), model, candidate)
     try:
         verdict = judge_candidate(store, champion, candidate, using, announce)
     except Incomparable as error:
-        if because is None:
+        if because is None and not left_behind:  # which no night asks anybody about again
             raise
         verdict, reasons = judge_candidate(store, None, candidate, using, announce), [error.what]
     reasons += refusals(verdict)
     if because is None:
-        reasons += _went_back_from(Registry(store), model, candidate)
+        reasons += left_behind
         if reasons:
             return Decision("refused", verdict, champion, champion, reasons)
     announce(f"promote: exports {candidate.run_id}")
@@ -90,7 +90,7 @@ def _replaced(registry: Registry, model: str, candidate: Candidate) -> list[str]
     if _went_back_from(registry, model, candidate):
         return []
     for was, by in reversed(list(pairwise(entry.body for entry in registry.history(model)))):
-        if was["checkpoint_sha256"] == candidate.checkpoint_sha256:
+        if was.get("checkpoint_sha256") == candidate.checkpoint_sha256:
             return [
                 f"it is version {was['version']}, which was champion before version {by['version']} took its place, and is left there; "
                 f"`modelyard promote {candidate.run_id} --model {model} --because ...` makes it champion again"

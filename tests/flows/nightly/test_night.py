@@ -16,6 +16,7 @@ from flows.nightly.digest import digest_markdown, digest_text
 from flows.nightly.night import _alone
 from flows.registry.decide import decide_candidate
 from flows.registry.export import export_candidate
+from flows.registry.promotion import rollback
 from flows.registry.versions import Registry
 from tests.flows.yard import Yard
 
@@ -157,6 +158,9 @@ def test_data_of_another_form_are_no_comparison_and_a_person_decides(yard, capsy
         assert (code, answer["status"], answer["before"], answer["version"]) == (0, "promoted", 1, 2)
         assert answer["reasons"][0].startswith(told) and answer["verdict"]["gain"] is None
         assert the_one(yard.night())["status"] == "unchanged"
+        rollback(yard.store, "wider", None, "the wind is made up")
+        refused = the_one(yard.night())
+        assert refused["status"] == "refused" and refused["reasons"][-1] == "version 2 holds the same weights, and somebody went back from it"
     finally:
         yard.write_data(600)
 
