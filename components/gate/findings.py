@@ -95,10 +95,20 @@ def slices(paired: Paired, found: Mapping[str, Rows], gate: GateSpec) -> Iterato
     confidence = 1 - (1 - gate.confidence) / max(len(large), 1)
     for name, mask in large.items():
         part = Paired(paired.score, paired.candidate[mask], paired.champion[mask], paired.rows[mask])
-        gain = bootstrap_interval(part.gains, gate.resamples, confidence, gate.seed)
-        allowed = gate.slices.margin * abs(float(part.champion.mean()))
-        detail = f"{_means(part)}: a gain of {_interval(gain)} on {gain.rows:,} rows"
-        yield Finding(f"slice {name}", not gain.upper < -allowed, detail, _numbers(part, gain))
+        yield _not_surely_worse(f"slice {name}", part, gate, gate.slices.margin, confidence)
+
+
+def judged(paired: Paired, gate: GateSpec) -> Finding:
+    """What the experiment is judged by, beside the score, where each sample has it. As of a slice: the loss of a classifier hangs on few rows, so
+    that nobody could ever be sure that it is not worse by two percent."""
+    return _not_surely_worse(paired.score, paired, gate, gate.margin, gate.confidence)
+
+
+def _not_surely_worse(name: str, paired: Paired, gate: GateSpec, margin: float, confidence: float) -> Finding:
+    gain = bootstrap_interval(paired.gains, gate.resamples, confidence, gate.seed)
+    allowed = margin * abs(float(paired.champion.mean()))
+    detail = f"{_means(paired)}: a gain of {_interval(gain)} on {gain.rows:,} rows; its better end may not lie below {-allowed:+.4f}"
+    return Finding(name, not gain.upper < -allowed, detail, _numbers(paired, gain))
 
 
 def headline(candidate: Contender, champion: Contender, metric: str, upwards: bool, gate: GateSpec) -> Finding | None:

@@ -41,7 +41,7 @@ def judge(
     found += findings.expectations(candidate, wishes) if gate.expectations else []
     paired = None if champion is None else _pair(candidate, champion, rows, gate)
     if champion is not None and paired is not None:
-        found += _against(candidate, champion, paired, judged, gate, judged_by)
+        found += _against(candidate, champion, paired, rows, judged, gate, judged_by)
     found += findings.budgets(candidate, champion, gate)
     told = next((f.numbers for f in found if paired is not None and f.name == paired.score), {})
     return {
@@ -54,20 +54,23 @@ def judge(
     }
 
 
-def _against(candidate: Contender, champion: Contender, paired: Paired, judged: ShardDataset, gate: GateSpec, judged_by: Judged) -> list[Finding]:
+def _against(
+    candidate: Contender, champion: Contender, paired: Paired, rows: FairRows, judged: ShardDataset, gate: GateSpec, judged_by: Judged
+) -> list[Finding]:
     found: list[Finding | None] = [findings.score(paired, gate)]
     if gate.slices is not None and len(paired.rows):
         found += findings.slices(paired, slices_of(judged), gate)
-    if judged_by[0] != paired.score:
+    if judged_by[0] not in _scores(candidate, champion, gate):
         found.append(findings.headline(candidate, champion, *judged_by, gate))
+    elif judged_by[0] != paired.score and len(paired.rows):
+        found.append(findings.judged(_paired(candidate, champion, rows, gate, judged_by[0]), gate))
     found.append(findings.calibration(candidate, champion, gate))
     return [finding for finding in found if finding is not None]
 
 
 def _pair(candidate: Contender, champion: Contender, rows: FairRows, gate: GateSpec) -> Paired:
-    """The scores of both on the fair rows that both were evaluated on."""
-    both = [contender.scores(gate.split) for contender in (candidate, champion)]
-    known = [name for name in ("accuracy", "loss") if all(name in scores for scores in both)]
+    """What the two are compared by before all else."""
+    known = _scores(candidate, champion, gate)
     name = gate.score or (known[0] if known else "")
     if name not in known:
         raise UserError(
@@ -75,6 +78,18 @@ def _pair(candidate: Contender, champion: Contender, rows: FairRows, gate: GateS
             received=f"gate.score={gate.score}, gate.split={gate.split}",
             expected=f"one of: {', '.join(known)}" if known else "a split among evaluate.splits",
         )
+    return _paired(candidate, champion, rows, gate, name)
+
+
+def _scores(candidate: Contender, champion: Contender, gate: GateSpec) -> list[str]:
+    """The scores that both have of each sample."""
+    both = [contender.scores(gate.split) for contender in (candidate, champion)]
+    return [name for name in ("accuracy", "loss") if all(name in scores for scores in both)]
+
+
+def _paired(candidate: Contender, champion: Contender, rows: FairRows, gate: GateSpec, name: str) -> Paired:
+    """One score of both on the fair rows that both were evaluated on."""
+    both = [contender.scores(gate.split) for contender in (candidate, champion)]
     shared = np.intersect1d(np.intersect1d(both[0]["sample_id"], both[1]["sample_id"]), rows.fair)
     first, second = (scores[name][np.isin(scores["sample_id"], shared)].astype(np.float64) for scores in both)
     return Paired(name, first, second, shared)

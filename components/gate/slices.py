@@ -14,7 +14,7 @@ Rows = npt.NDArray[np.int64]
 
 def slices_of(dataset: ShardDataset) -> dict[str, Rows]:
     """Return `{"column=class": row numbers}` of a split, classes without rows left out."""
-    columns = {name: column for name, column in dataset.card.columns.items() if _is_slicing(column)}
+    columns = {name: column for name, column in dataset.card.columns.items() if is_slicing(column)}
     labels: dict[str, list[Rows]] = {name: [] for name in columns}
     for block in dataset.blocks(BLOCK_ROWS) if columns else ():
         for name in columns:
@@ -29,5 +29,6 @@ def slices_of(dataset: ShardDataset) -> dict[str, Rows]:
     return found
 
 
-def _is_slicing(column: Column) -> bool:
+def is_slicing(column: Column) -> bool:
+    """Tell whether the rows of a column have one class each."""
     return column.classes is not None and not column.ragged and column.shape == ()

@@ -8,14 +8,18 @@ from components.files import write_text
 from components.reporting.page import fill
 from components.reporting.run import Plain
 
+_SHOWN = ("promoted", "refused", "failed", "unchanged", "left")
 
-def render_digest(found: Plain, output: Path) -> None:
+
+def render_digest(found: Plain, headline: str, cost: str, output: Path) -> None:
     """Draw the digest of a night and write it atomically.
 
     Args:
         found: the night's record, as flows/nightly/night.py writes it.
+        headline: the night in one sentence.
+        cost: what it held and what that cost, in one line.
         output: the file to write.
     """
     outcomes = [{**o, "report_link": Path(o["report"]).as_uri() if o["report"] else ""} for o in found["outcomes"]]
-    counts = {status: sum(o["status"] == status for o in outcomes) for status in ("promoted", "refused", "failed", "unchanged", "left")}
-    write_text(output, fill("digest.html", found=found, outcomes=outcomes, tiles=list(counts.items())))
+    tiles = [(status, count) for status in _SHOWN if (count := sum(o["status"] == status for o in outcomes))]
+    write_text(output, fill("digest.html", found=found, headline=headline, cost=cost, outcomes=outcomes, tiles=tiles))

@@ -31,7 +31,8 @@ def mirror(tracking: TrackingSpec, directory: Path, order: Mapping[str, Any]) ->
     Args:
         directory: the store's folder.
         order: `model` (its name, no slash), `version` (a number), `files` (paths in the store), `metadata` (plain data), `aliases` (`["champion"]`),
-            `tracking_id` (of the W&B run that trained it, as its checkpoint's meta.json says), and, where there is one, `run_id` of the store's run.
+            `tracking_id` (of the W&B run that trained it, as its checkpoint's meta.json says), and, where there is one, `run_id` of the store's run
+            and `entry`, the number of the ledger's entry that it is about.
 
     Returns:
         A sentence when it was put off until `modelyard sync`; None when it is done, or tracking is disabled.
@@ -39,7 +40,7 @@ def mirror(tracking: TrackingSpec, directory: Path, order: Mapping[str, Any]) ->
     with suppress(UserError):  # a broken key: the promotion is not to fail by it
         if tracking_mode(tracking) == "disabled":
             return None
-    path = directory / ORDERS / f"{order['model']}-{order['version']}.json"
+    path = order_path(directory, order["model"], order["version"])
     files = [str(Path(file).resolve().relative_to(directory.resolve())) for file in order["files"]]
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     write_order(tracking, path, {**order, "files": files, "id": order["tracking_id"], "mode": "online", "ordered": at})
@@ -47,6 +48,11 @@ def mirror(tracking: TrackingSpec, directory: Path, order: Mapping[str, Any]) ->
         if tracking_mode(tracking) == "online":
             return carry_out(path, tracking.finish_timeout_seconds)
     return _put_off(order, "W&B is offline")
+
+
+def order_path(directory: Path, model: str, version: int) -> Path:
+    """Where the order for a version of a model lies in a store's folder; a newer one takes its place."""
+    return directory / ORDERS / f"{model}-{version}.json"
 
 
 def _put_off(order: Mapping[str, Any], why: str) -> str:

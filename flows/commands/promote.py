@@ -38,13 +38,16 @@ def execute(options: argparse.Namespace) -> int:
         "directory": None if decision.version is None else str(decision.version.directory),
         "before": None if decision.before is None else decision.before.number,
         "reasons": decision.reasons,
-        "verdict": decision.judgement.verdict,
+        "verdict": decision.verdict,
     }
     if options.json:
         print(json.dumps(told), flush=True)
+    elif decision.status == "unchanged" and decision.version is not None:
+        print("\n".join([f"{model}: unchanged, version {decision.version.number} is champion", *(f"  {reason}" for reason in decision.reasons)]))
     else:
         against = "no champion to compare with" if decision.before is None else f"against version {decision.before.number}"
-        print(f"{model}: {decision.status}, {against}\n{verdict_text(decision.judgement.verdict)}", flush=True)
-        for reason in set(decision.reasons) - set(refusals(decision.judgement.verdict)):
-            print(f"  REFUSED  {reason}")
+        print(f"{model}: {decision.status}, {against}\n{verdict_text(decision.verdict)}", flush=True)
+        for reason in decision.reasons:
+            if reason not in refusals(decision.verdict):
+                print(f"  REFUSED  {reason}")
     return 1 if decision.status == "refused" else 0

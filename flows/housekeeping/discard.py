@@ -6,7 +6,7 @@ from typing import Any
 
 from components.errors import UserError
 from flows.exclusive import exclusive
-from flows.housekeeping.keeping import Kept, champion_stages, is_champion
+from flows.housekeeping.keeping import Kept, is_champion, promised_stages
 from flows.housekeeping.living import Living
 from flows.housekeeping.removal import Item, Remover, delete, put_aside, tree_bytes
 from flows.in_use import RUNNING, present_runs
@@ -61,7 +61,7 @@ def _refusal(run: Run, why: str, mend: str) -> UserError:
 
 def _needed_by_others(store: Store, run: Run) -> Kept:
     needed = {stage: f"{other.run_id} needs it too" for other in read_runs(store) if other.run_id != run.run_id for stage in other.needs}
-    return Kept({}, {**needed, **champion_stages(store, dict(champions(store)))})
+    return Kept({}, {**needed, **promised_stages(store)})
 
 
 def _items(store: Store, run: Run) -> list[Item]:

@@ -15,6 +15,7 @@ from components.spec.schema import Spec
 from flows.catalogue import best
 from flows.compose import compose
 from flows.housekeeping.living import Living
+from flows.registry.versions import Registry
 from flows.runs import Run, champions, read_runs
 from flows.store import MANIFEST, Store
 
@@ -30,7 +31,8 @@ class Kept:
 
 
 def keeping(root: Path, store: Store, keep: int, living: Living) -> Kept:
-    """Decide what is kept: what goes on, is pinned, is a champion, is the last run, or the best or among the newest of its experiment.
+    """Decide what is kept: what goes on, is pinned, is a champion, is the last run, or the best or among the newest of its experiment; and the
+    trainings of every version of a model.
 
     Args:
         root: the project's folder, whose conf/ says by what an experiment is judged.
@@ -55,7 +57,7 @@ def keeping(root: Path, store: Store, keep: int, living: Living) -> Kept:
             why.setdefault(run_id, reason)
     stages = {needed: f"{r.run_id} is {why[r.run_id]}" for r in runs if r.run_id in why for needed in r.needs}
     used = {stage: f"{run_id} goes on" for stage, run_id in living.users().items()}
-    return Kept(why, {**champion_stages(store, aliases), **stages, **used})
+    return Kept(why, {**promised_stages(store), **stages, **used})
 
 
 def is_champion(run: Run, alias: dict[str, Any]) -> bool:
@@ -64,8 +66,16 @@ def is_champion(run: Run, alias: dict[str, Any]) -> bool:
     return alias.get("run_id") == run.run_id or (sha256 is not None and alias.get("checkpoint_sha256") == sha256)
 
 
-def champion_stages(store: Store, aliases: dict[str, dict[str, Any]]) -> dict[StageKey, str]:
-    """Return the trainings that made a champion's checkpoint, whatever became of the record of their run."""
+def promised_stages(store: Store) -> dict[StageKey, str]:
+    """Return the trainings of every version of a model, which a rollback may make champion again and the next candidate is then compared with, and
+    those that made an alias's checkpoint; whatever became of the records of their runs."""
+    registry = Registry(store)
+    versions = [version for model in registry.models() for version in registry.versions(model)]
+    found = {("train", key): f"version {version.number} of {version.model}" for version in versions for key in version.trainings.values()}
+    return {**found, **_aliased(store, dict(champions(store)))}
+
+
+def _aliased(store: Store, aliases: dict[str, dict[str, Any]]) -> dict[StageKey, str]:
     names = {body["checkpoint_sha256"]: name for name, body in aliases.items() if body.get("checkpoint_sha256")}
     found: dict[StageKey, str] = {}
     for path in store.root.glob(f"stages/train/*/{MANIFEST}") if names else ():

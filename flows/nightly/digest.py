@@ -24,7 +24,7 @@ def _section(title: str, outcome: Plain, told: list[str]) -> list[str]:
 
 def digest_text(found: Plain) -> str:
     """Return the digest of a night's record for the terminal."""
-    width = max(len(o["model"]) for o in found["outcomes"])
+    width = max((len(o["model"]) for o in found["outcomes"]), default=0)
     lines = [headline(found)]
     for o in found["outcomes"]:
         parts = [_became(o), f"champion {_champion(o)}", _measured(o), gain_text(o) and f"gain {gain_text(o)}"]
@@ -49,13 +49,19 @@ def cost_line(found: Plain) -> str:
 
 def headline(found: Plain) -> str:
     """Return the night in one sentence."""
-    outcomes = found["outcomes"]
+    if found["interrupted"] is not None:
+        return f"INTERRUPTED in the turn of {found['interrupted']}. Before it: {_summary(found['outcomes'])}"
+    return _summary(found["outcomes"])
+
+
+def _summary(outcomes: list[Plain]) -> str:
     counts = {status: sum(o["status"] == status for o in outcomes) for status in _SIGNS}
-    told = [f"{count} {_SIGNS[status]}" for status, count in counts.items() if count]
-    if counts["unchanged"] == len(outcomes):
-        return f"Nothing new: data, configuration and code of {_count(len(outcomes))} are those of the champion. Nothing was trained."
     trained = sum(o["trained"] for o in outcomes)
-    return f"{_count(len(outcomes))}, {trained} trained: {', '.join(told)}."
+    if counts["unchanged"] == len(outcomes) > 0 == trained:
+        whose = "a version that was made before" if any(o["reasons"] for o in outcomes) else "the champion"
+        return f"Nothing new: data, configuration and code of {_count(len(outcomes))} are those of {whose}. Nothing was trained."
+    told = [f"{count} {_SIGNS[status]}" for status, count in counts.items() if count]
+    return f"{_count(len(outcomes))}, {trained} trained{': ' * bool(told)}{', '.join(told)}."
 
 
 def _count(models: int) -> str:

@@ -25,7 +25,7 @@ def nightly(models: list[str] | None = None, overrides: list[str] | None = None,
         overrides: Hydra overrides over those of each model, such as ["tune=asha"].
         reason: why it runs, for the record: schedule, drift, by hand.
     """
-    found = night(models or [], overrides or [], reason, _pipeline, get_run_logger().info)
+    found = night(models or [], overrides or [], reason, _pipeline, get_run_logger().info, wait=True)
     create_markdown_artifact(key="nightly-digest", markdown=digest_markdown(found), description=f"night of {found['started']}")
     create_link_artifact(key="nightly-page", link=Path(found["page"]).as_uri(), link_text="digest")
     for outcome in found["outcomes"]:

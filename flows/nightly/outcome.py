@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-# promoted, refused: by the gate. failed: it did not come to a finished run. unchanged: the run that would be made is the champion's. left: the
-# night's budget was spent before its turn.
+# promoted, refused: by the gate. failed: it did not come to a finished run. unchanged: the weights are the champion's, or a replaced champion's.
+# left: the night's budget was spent before its turn.
 STATUSES = ("promoted", "refused", "failed", "unchanged", "left")
 
 
@@ -19,7 +19,7 @@ class Outcome:
         status: one of STATUSES.
         trained: something had to be trained; False: the store held the run.
         run_id: the candidate's; "" where it did not even compose.
-        reasons: why it was refused, or how it failed.
+        reasons: why it was refused or left, or how it failed.
         changes: what differs from the champion: data, configuration, code, environment.
         champion, before: numbers of the versions that are and were champion.
         metric: the one that the experiment is judged by, `split/name`; `value` the candidate's, `before_value` the champion's when it was trained.

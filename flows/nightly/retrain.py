@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from components.errors import RunError, UserError
@@ -42,6 +43,7 @@ def retrain(model: str, overrides: list[str], command: str, pipeline: Pipeline, 
             announce(f"{model}: {run.run_id}")
             pipeline(run)
         candidate = candidate_of(run.store, run.run_id)
+        candidate = replace(candidate, spec=replace(candidate.spec, gate=run.spec.gate))  # the plan's of today: the run may be an older one
         decision = decide_candidate(run.store, model, candidate, announce=lambda line: announce(f"{model}: {line}"))
         announce(f"{model}: {decision.status}")
         return _outcome(model, run, candidate, decision, time.monotonic() - started)
@@ -81,7 +83,7 @@ def _outcome(model: str, run: PipelineRun, candidate: Candidate, decision: Decis
         metric=metric,
         value=candidate.record["metrics"].get(split, {}).get(name),
         before_value=None if before is None else before.metrics.get(split, {}).get(name),
-        gain=decision.judgement.verdict["gain"],
+        gain=decision.verdict["gain"],
         report=run.report,
         seconds=seconds,
     )

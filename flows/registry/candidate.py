@@ -48,6 +48,14 @@ class Candidate:
         """The checkpoint directory of each run that it builds on."""
         return {name.removeprefix("upstream."): checkpoint(manifest) for name, manifest in self.done.items() if name.startswith("upstream.")}
 
+    def require_stages(self, store: Store) -> None:
+        """Look again whether its stages are there.
+
+        Raises:
+            UserError: some were removed.
+        """
+        _require(self.run_id, sorted(name for name, manifest in self.done.items() if not store.holds(manifest)))
+
 
 def candidate_of(store: Store, word: str) -> Candidate:
     """Read the run whose id begins with a word.
@@ -61,8 +69,11 @@ def candidate_of(store: Store, word: str) -> Candidate:
             "only a finished run can become a champion", received=f"{run.run_id}: {run.status}", mend="run the same command again: it goes on"
         )
     found = {name: store.read("train" if name.startswith("upstream.") else name, key) for name, key in run.stages.items()}
-    gone = sorted({*_NEEDED} - {*found} | {name for name, manifest in found.items() if manifest is None})
-    if gone:
-        raise UserError(f"stages of this run are gone: {', '.join(gone)}", received=run.run_id, mend="run the same command again")
+    _require(run.run_id, sorted({*_NEEDED} - {*found} | {name for name, manifest in found.items() if manifest is None}))
     done = {name: manifest for name, manifest in found.items() if manifest is not None}
     return Candidate(run.record, parse_spec(run.record["spec"]), done)
+
+
+def _require(run_id: str, gone: list[str]) -> None:
+    if gone:
+        raise UserError(f"stages of this run are gone: {', '.join(gone)}", received=run_id, mend="run the same command again")

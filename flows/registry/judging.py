@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +13,27 @@ from flows import stages
 from flows.adapters.dvc_versions import data_version
 from flows.catalogue import judged_by
 from flows.code import fingerprint
+from flows.in_use import InUse
 from flows.project import project_root
 from flows.registry.candidate import Candidate
 from flows.registry.rival import evaluate_champion
-from flows.registry.versions import EXPORT, Registry, Version
+from flows.registry.telling import Announce
+from flows.registry.versions import EXPORT, Version
 from flows.store import Manifest, Partial, Store
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What the gate said.
+def judge_candidate(store: Store, champion: Version | None, candidate: Candidate, using: InUse, announce: Announce) -> dict[str, Any]:
+    """Judge a candidate against a champion, if there is one; return the verdict as components.gate.gate.judge does, with `limits`.
 
-    Attributes:
-        verdict: as components.gate.gate.judge returns it.
-        champion: whom the candidate was compared with; None where there was none.
-        same: the candidate is the champion: nothing was judged.
-    """
-
-    verdict: dict[str, Any]
-    champion: Version | None
-    same: bool = False
-
-    @property
-    def passed(self) -> bool:
-        return bool(self.verdict["passed"])
-
-
-def judge_candidate(store: Store, model: str, candidate: Candidate, announce: Callable[[str], None] = lambda line: None) -> Judgement:
-    """Judge a candidate against the champion of a model, if there is one.
+    Args:
+        using: names what is used, so that nobody removes it before the decision.
+        announce: takes a line for the person who watches.
 
     Raises:
-        UserError: the champion cannot be judged again, or the gate's score is not one of the evaluation.
+        Incomparable: the champion cannot be judged on the candidate's data.
+        UserError: the gate's score is not one of the evaluation.
     """
-    champion = Registry(store).champion(model)
-    if champion is not None and champion.checkpoint_sha256 == candidate.checkpoint_sha256:
-        return Judgement(champion.record["gate"], champion, same=True)
-    rival = None if champion is None else evaluate_champion(store, champion, candidate, announce)
+    rival = None if champion is None else evaluate_champion(store, champion, candidate, using, announce)
     metric, upwards = judged_by(candidate.spec)
     parts = {
         "stage": "gate",
@@ -71,7 +55,7 @@ def judge_candidate(store: Store, model: str, candidate: Candidate, announce: Ca
     found = store.find("gate", parts)
     assert found is not None, "the gate's stage did not commit"
     store.enter(found, experiment=candidate.spec.experiment, run_id=candidate.run_id)
-    return Judgement(found.outputs, champion)
+    return found.outputs
 
 
 def _latencies(candidate: Candidate, champion: Version | None, directory: Path) -> dict[str, float]:
@@ -82,7 +66,7 @@ def _latencies(candidate: Candidate, champion: Version | None, directory: Path) 
     from components.export.measure import compare_exports
     from flows.registry.export import export_candidate
 
-    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=directory) as scratch:
         export_candidate(candidate, Path(scratch), None)
         contenders = {"candidate": Path(scratch)} | ({} if champion is None else {"champion": champion.directory / EXPORT})
         found = compare_exports(contenders, candidate.done["data"].directory, [1])

@@ -1,7 +1,8 @@
 """Promotion and the way back: a transaction whose one step that counts is a line of the ledger.
 
 A version's directory is made whole under another name and renamed; then the ledger says that it is champion; then champion.json repeats it. Killed
-before the ledger's line nothing has happened, and the same command takes up the version that lies there; killed after it, it has.
+before the ledger's line nothing has happened, and the same command takes up the version that lies there; killed after it, it has. W&B is told last,
+and whoever finds that it was not makes up for it (flows/registry/telling.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from components.spec.parse import to_plain
 from flows.exclusive import exclusive, replace_json
 from flows.predict import rows_of
 from flows.registry.candidate import Candidate
+from flows.registry.telling import Announce, silent, tell
 from flows.registry.versions import CHAMPION, EXPORT, FORMAT, RECORD, Registry, Version
 from flows.store import Store
 
@@ -76,18 +78,28 @@ def _record(model: str, number: int, candidate: Candidate, verdict: dict[str, An
     }
 
 
-def promote(store: Store, version: Version, before: Version | None, because: str, *, back: bool = False) -> bool:
-    """Make a version champion. Returns False where it is champion already.
+def promote(
+    store: Store, version: Version, before: Version | None, because: str, verdict: dict[str, Any] | None, announce: Announce = silent
+) -> bool:
+    """Make a version champion, and tell W&B. Returns False where it is champion already.
 
     Args:
         before: the champion that the decision was made against.
         because: why, for the record.
-        back: it was champion before, and the present one is not wanted any more.
+        verdict: of the gate, now; that of the version may be older. None: it was champion before, and the present one is not wanted any more.
+        announce: takes a line for the person who watches.
 
     Raises:
         RunError: another version has become champion meanwhile, so nothing was changed.
     """
     registry = Registry(store)
+    changed = _enter(registry, version, before, because, verdict)
+    tell(registry, version.model, announce)  # after the lock: it may take as long as W&B's server lets it
+    return changed
+
+
+def _enter(registry: Registry, version: Version, before: Version | None, because: str, verdict: dict[str, Any] | None) -> bool:
+    """The promotion itself."""
     with exclusive(registry.folder(version.model) / _LOCK):
         now = registry.newest_alias(version.model)
         if now is not None and now["version"] == version.number:
@@ -106,10 +118,11 @@ def promote(store: Store, version: Version, before: Version | None, because: str
             "run_id": version.run_id,
             "checkpoint_sha256": version.checkpoint_sha256,
             "because": because,
-            "back": back,
-            "passed": version.record["gate"]["passed"],
+            "back": verdict is None,
+            "passed": None if verdict is None else verdict["passed"],
+            "gain": None if verdict is None else verdict["gain"],
         }
-        store.ledger.append("alias", body)
+        registry.store.ledger.append("alias", body)
         _repeat(registry, version.model, body)
     return True
 
@@ -120,8 +133,13 @@ def _repeat(registry: Registry, model: str, body: dict[str, Any]) -> None:
     replace_json(registry.folder(model) / CHAMPION, told)
 
 
-def rollback(store: Store, model: str, number: int | None, because: str) -> Version:
-    """Make an earlier version champion again, the one before the present one where no number is given; returns it.
+def rollback(store: Store, model: str, number: int | None, because: str, announce: Announce = silent) -> Version:
+    """Make an earlier version champion again; returns it.
+
+    Args:
+        number: which; None: the newest that was champion before and that nobody went back from.
+        because: why, for the record.
+        announce: takes a line for the person who watches.
 
     Raises:
         UserError: there is no champion, no version of that number, or none before; or it is champion already.
@@ -131,12 +149,21 @@ def rollback(store: Store, model: str, number: int | None, because: str) -> Vers
     if champion is None:
         known = ", ".join(registry.models()) or "none yet"
         raise UserError(f"{model} has no champion", received=model, expected=f"a model of this store: {known}")
-    alias = registry.newest_alias(model)
-    assert alias is not None
-    number = alias["before"] if number is None else number
-    if number is None:
-        raise UserError(f"{model} had no champion before version {champion.number}", mend="`modelyard models` shows the versions, --to chooses one")
+    number = _earlier(registry, champion) if number is None else number
     version = registry.version(model, number)
-    if not promote(store, version, champion, because, back=True):
+    if not promote(store, version, champion, because, None, announce):
         raise UserError(f"version {number} is the champion of {model} already")
     return version
+
+
+def _earlier(registry: Registry, champion: Version) -> int:
+    """The version to go back to from a champion: not to one that somebody went back from before, nor to one whose directory was removed."""
+    unwanted = {champion.number} | registry.rejected(champion.model)
+    known = {version.number for version in registry.versions(champion.model)} - unwanted
+    before = [entry.body["version"] for entry in registry.history(champion.model) if entry.body["version"] in known]
+    if not before:
+        raise UserError(
+            f"{champion.model} had no champion before version {champion.number} that nobody went back from",
+            mend="`modelyard models` shows the versions, --to chooses one",
+        )
+    return int(before[-1])

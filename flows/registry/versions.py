@@ -52,6 +52,11 @@ class Version:
         return found
 
     @property
+    def trainings(self) -> dict[str, str]:
+        """Of these the ones without which it cannot be judged again, nor be gone back to: its training, and those that it builds on."""
+        return {name: key for name, key in self.stages.items() if name == "train" or name.startswith("upstream.")}
+
+    @property
     def data(self) -> dict[str, Any]:
         """The data version that it was trained on: `name`, `key`, `content_sha256`, `dvc`."""
         found: dict[str, Any] = self.record["data"]

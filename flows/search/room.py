@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.housekeeping.keeping import Kept, champion_stages
+from flows.housekeeping.keeping import Kept, promised_stages
 from flows.housekeeping.living import Living
 from flows.housekeeping.removal import Item, Remover, tree_bytes
-from flows.runs import champions, read_runs
+from flows.runs import read_runs
 from flows.store import Store
 
 
@@ -65,4 +65,4 @@ class Room:
     def _needed_by_others(self) -> Kept:
         others = (run for run in read_runs(self._store) if run.part_of != self._run_id and run.run_id != self._run_id)
         needed = {stage: f"{run.run_id} needs it too" for run in others for stage in run.needs}
-        return Kept({}, {**needed, **champion_stages(self._store, dict(champions(self._store)))})
+        return Kept({}, {**needed, **promised_stages(self._store)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +25,12 @@ from flows.housekeeping.removal import Item, Remover
 from flows.in_use import InUse, present_runs
 from flows.lease import write_holder
 from flows.processes import MARK
+from flows.registry.promotion import rollback
+from flows.registry.versions import Registry
 from flows.runs import pin
 from flows.store import Store
 from tests.crash import crashes
+from tests.flows.registry.made import make_champion
 from tests.flows.stores import add_run, add_stage, dead_lease, lease_elsewhere
 from tests.processes import spawn
 
@@ -107,6 +111,22 @@ def test_pinned_champions_and_the_last_run_are_kept(tmp_path):
         ("unpinned", {"run_id": "cnn-lenet5-r1"}),
         *(("removed", {"stage": "train", "key": key}) for key in sorted([keys[1], keys[5]])),
     ]
+
+
+def test_what_a_rollback_may_lead_to_can_still_be_judged(tmp_path):
+    """The trainings of every version stay, and go with the version's directory. The second run is neither the best nor the newest, nor a champion."""
+    store = Store(tmp_path)
+    for name in ("one", "two", "three"):
+        make_champion(store, name)
+    second = Registry(store).version("digits", 2)
+    found = gc(store, keep=0, remove=True)
+    assert second.run_id not in found["kept"] and {item["kind"] for item in found["items"]} == {"stage"}  # its check and evaluation
+    assert rollback(store, "digits", None, "three sees ghosts") == second
+    assert second.trainings == {"train": second.stages["train"]} and store.read("train", second.stages["train"]) is not None
+    rollback(store, "digits", None, "so does two")
+    shutil.rmtree(second.directory)
+    gc(store, keep=0, remove=True)
+    assert store.read("train", second.stages["train"]) is None
 
 
 def test_what_another_run_builds_on_or_goes_on_from_is_kept(tmp_path):

@@ -219,6 +219,7 @@ def test_a_cancelled_night_leaves_no_process(nights, first_night, workspace):
     wait_until(lambda: nights.server.flow_run(run)["state_type"] == "CANCELLED", 200, "the cancellation")
     wait_until(lambda: {process.pid for process in workspace.processes()} <= before, 100, "the end of every process of the night")
     assert not list((nights.store / "mailboxes").glob("*")) and not list((nights.store / "leases").glob("train-*"))
+    assert (nights.told()[-1]["interrupted"], nights.told()[-1]["outcomes"]) == ("sales", [])
 
 
 def test_a_model_that_fails_does_not_cost_the_others_theirs(nights, first_night, workspace):

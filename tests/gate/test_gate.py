@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,31 @@ def test_what_is_judged_by_another_metric_is_held_to_that_too(tmp_path, data):
     new = contender(tmp_path / "new", data, loss=loss, metrics={"average_precision": 0.75})
     found = judge(new, old, data, GateSpec(), (), ("average_precision", True))
     assert [line.partition(":")[0] for line in refusals(found)] == ["average_precision"]
+
+
+def test_what_it_is_judged_by_has_an_interval_where_each_sample_has_it(tmp_path, data):
+    """The loss of a classifier on 1,000 rows, of which 50 moved: 2.6 % worse in the mean, and nobody can say whether it is not less than 2 %."""
+    same, loss = right(range(500, 530)), np.ones(ROWS)
+    noisy = loss.copy()
+    noisy[:30], noisy[30:50] = 2.8, -0.4  # 0.054 - 0.028 = 0.026 in the mean
+    old = contender(tmp_path / "old", data, same, loss, metrics={"loss": 1.0})
+    new = contender(tmp_path / "new", data, same, noisy, metrics={"loss": 1.026})
+    found = judge(new, old, data, GateSpec(margin=0.02), (), ("loss", False))
+    (told,) = [finding for finding in found["findings"] if finding["name"] == "loss"]
+    # a standard error of sqrt((30 x 1.8^2 + 20 x 1.4^2) / 1000 - 0.026^2) / sqrt(1000) = 0.0116
+    assert (told["numbers"]["lower"], told["numbers"]["upper"]) == pytest.approx((-0.026 - 1.96 * 0.0116, -0.026 + 1.96 * 0.0116), abs=0.002)
+    assert found["passed"] and "1.0000 -> 1.0260: a gain of -0.0260 [" in told["detail"]
+    assert found["score"] == "accuracy" and found["gain"]["gain"] == 0.0
+    worse = contender(tmp_path / "worse", data, same, noisy + 0.02, metrics={"loss": 1.046})  # surely by more than 2 %
+    refused = judge(worse, old, data, GateSpec(margin=0.02), (), ("loss", False))
+    assert [line.partition(":")[0] for line in refusals(refused)] == ["loss"]
+
+
+def test_limits_on_latency(tmp_path, data):
+    old, new = (replace(contender(tmp_path / name, data, right([])), latency_milliseconds=took) for name, took in (("old", 2.0), ("new", 5.0)))
+    refused = judge(new, old, data, GateSpec(max_latency_milliseconds=4.9, max_slowdown=2.4), (), JUDGED_BY)
+    assert refusals(refused) == ["latency: 5 ms for one sample, at most 4.9", "slowdown: 2 -> 5 ms for one sample, at most 2.4 times"]
+    assert judge(new, old, data, GateSpec(max_latency_milliseconds=5.0, max_slowdown=2.5), (), JUDGED_BY)["passed"]
 
 
 def test_calibration_expectations_and_budgets(tmp_path, data):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -19,9 +19,9 @@ SAME = Outcome("sales", "unchanged", False, "r4", champion=2, before=2, gain=GAI
 NOTHING = {"gpu_seconds": 0.0, "cpu_seconds": 0.0, "wasted_gpu_seconds": 0.0, "wasted_cpu_seconds": 0.0, "money": {"amount": 0.0, "currency": None}}
 
 
-def record(*outcomes, cost=NOTHING):
+def record(*outcomes, cost=NOTHING, interrupted=None):
     told = {"started": "2026-11-22T02:00:00+00:00", "reason": "schedule", "outcomes": [asdict(o) for o in outcomes], "cost": cost}
-    return {**told, "path": "/store/nights/x.json", "page": "/store/nights/x.html"}
+    return {**told, "interrupted": interrupted, "path": "/store/nights/x.json", "page": "/store/nights/x.html"}
 
 
 def test_a_night_of_all_kinds():
@@ -40,6 +40,22 @@ def test_a_night_of_all_kinds():
 def test_a_night_with_nothing_new_says_so():
     assert headline(record(SAME)).startswith("Nothing new") and "Nothing was trained" in headline(record(SAME))
     assert "gain" not in digest_text(record(SAME))  # of a comparison of some earlier night
+
+
+def test_nothing_was_trained_is_said_only_where_it_is_true():
+    """A training may end in the champion's weights."""
+    again = replace(SAME, trained=True)
+    assert headline(record(again)) == "1 model, 1 trained: 1 nothing new."
+    assert headline(record(SAME, again)) == "2 models, 1 trained: 2 nothing new."
+
+
+def test_a_night_that_was_interrupted_says_where_and_what_came_before():
+    assert headline(record(PROMOTED, SAME, interrupted="faces")) == (
+        "INTERRUPTED in the turn of faces. Before it: 2 models, 1 trained: 1 promoted, 1 nothing new."
+    )
+    at_once = record(interrupted="digits")
+    assert headline(at_once) == "INTERRUPTED in the turn of digits. Before it: 0 models, 0 trained."
+    assert headline(at_once) in digest_text(at_once) and headline(at_once) in digest_markdown(at_once)
 
 
 def test_what_was_refused_before_and_has_not_changed_is_told_apart():
@@ -63,8 +79,20 @@ def test_what_it_cost(cost, told):
 def test_the_page_shows_every_kind_and_escapes_what_is_not_ours(tmp_path):
     left = Outcome("late", "left", reasons=["the night's 4 GPU-hours are spent"])
     assert {o.status for o in (PROMOTED, REFUSED, FAILED, SAME, left)} == set(STATUSES)
-    render_digest(record(PROMOTED, REFUSED, FAILED, SAME, left), tmp_path / "night.html")
+    found = record(PROMOTED, REFUSED, FAILED, SAME, left, cost=NOTHING | {"gpu_seconds": 7200.0})
+    render_digest(found, headline(found), cost_line(found), tmp_path / "night.html")
     page = (tmp_path / "night.html").read_text()
     assert "<b>poles</b>" not in page and "&lt;b&gt;poles" in page
-    for word in ("promoted", "refused", "failed", "nothing new", "left for the next night", "-0.0975", "seed: 0 -&gt; 1"):
+    for word in (
+        "promoted",
+        "refused",
+        "failed",
+        "nothing new",
+        "left for the next night",
+        "-0.0975",
+        "seed: 0 -&gt; 1",
+        headline(found),
+        "2.000 GPU-hours",
+        "test/accuracy",
+    ):
         assert word in page, word

@@ -49,5 +49,5 @@ def export(candidate: Candidate, directory: Path, verdict: dict[str, Any]) -> No
 def make_champion(store: Store, name: str, model: str = "digits") -> Version:
     """Register and promote a candidate over the present champion."""
     version = register(store, model, make_candidate(store, name), VERDICT, export)
-    promote(store, version, Registry(store).champion(model), "a test")
+    promote(store, version, Registry(store).champion(model), "a test", VERDICT)
     return version
