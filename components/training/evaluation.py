@@ -26,7 +26,8 @@ def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         session: this worker's place in the group.
-        config: `spec` (plain), `data` (prepared directory), `checkpoint` (directory), `directory`; `upstream` {name: checkpoint}, if any.
+        config: `spec` (plain), `data` (prepared directory), `checkpoint` (directory), `directory`; `content_sha256` (the data's) and
+            `upstream` {name: checkpoint}, if any.
 
     Returns:
         `{split: metrics}`, on every rank.
@@ -36,7 +37,7 @@ def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
     results: dict[str, Any] = {}
     scores: dict[str, Columns] = {}
     for split in spec.evaluate.splits:
-        inputs = Inputs(data, split, spec, session)
+        inputs = Inputs(data, split, spec, session, config.get("content_sha256"))
         model, task = build_system(spec, inputs.dataset.card, session, config.get("upstream"))
         checkpoint.load_weights(Path(config["checkpoint"]), model, meta["weights"])
         parts: list[dict[str, Tensor]] = []

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from components.data.dataset import ShardDataset
+from components.data.dataset import ShardDataset, require_version
 from components.data.draws import Draws
 from components.data.sampling import Part, epoch_batches, evaluation_batches
 from components.data.streams import Fetched, Order, Processes, Steps, Stream, direct, threaded
@@ -29,13 +29,16 @@ class Inputs:
         split: "train", "validation" or "test"; several are read end to end, each row with a number of its own.
         spec: names the transforms, the order, the seed and how rows are fetched.
         session: rank, world, device, and what `performance.loader=ray_data` stands for: components/ does not know Ray.
+        content_sha256: the version that it must be, if any.
 
     Raises:
-        UserError: the data cannot be read, a transform cannot be built, or `ray_data` is asked for where there is no Ray.
+        UserError: the data cannot be read or are of another version, a transform cannot be built, or `ray_data` is asked for where there is no Ray.
     """
 
-    def __init__(self, directory: Path, split: str | tuple[str, ...], spec: Spec, session: Session) -> None:
+    def __init__(self, directory: Path, split: str | tuple[str, ...], spec: Spec, session: Session, content_sha256: str | None = None) -> None:
         self.dataset = ShardDataset(directory, *((split,) if isinstance(split, str) else split))
+        if content_sha256 is not None:
+            require_version(self.dataset, content_sha256)
         self.spec, self.session = spec, session
         self._stream = self._choose_stream()
         always = self._build(spec.augment.always)

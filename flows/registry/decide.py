@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from components.gate.refusals import refusals
+from flows.adapters.dvc_versions import held
 from flows.adapters.wandb_mirror import mirror
+from flows.project import project_root
 from flows.registry.candidate import Candidate
 from flows.registry.export import export_candidate
 from flows.registry.judging import Judgement, judge_candidate
@@ -45,8 +47,13 @@ def decide_candidate(
         announce: takes a line for the person who watches.
 
     Raises:
-        UserError, RunError: as judging and promoting do.
+        UserError, RunError: as judging and promoting do; RunError where the data that it was evaluated on are gone.
     """
+    with held(project_root(), store, candidate.done["data"]) as data:
+        return _decide(store, model, replace(candidate, done={**candidate.done, "data": data}), because, announce)
+
+
+def _decide(store: Store, model: str, candidate: Candidate, because: str | None, announce: Callable[[str], None]) -> Decision:
     judgement = judge_candidate(store, model, candidate, announce)
     before = judgement.champion
     if judgement.same:

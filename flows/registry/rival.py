@@ -48,7 +48,9 @@ def evaluate_champion(store: Store, champion: Version, candidate: Candidate, ann
 
 def _evaluate(store: Store, spec: Spec, done: dict[str, Manifest], partial: Partial) -> None:
     upstream = {name.removeprefix("upstream."): checkpoint(manifest) for name, manifest in done.items() if name.startswith("upstream.")}
-    config: dict[str, Any] = {"spec": to_plain(spec), "data": str(done["data"].directory), "upstream": upstream}
+    data = done["data"]
+    named = {"data": str(data.directory), "content_sha256": data.outputs["content_sha256"]}
+    config: dict[str, Any] = {"spec": to_plain(spec), **named, "upstream": upstream}
     workers = start_workers(spec.cluster, store.mailboxes)
     try:
         workers.submit("evaluate", {**config, "directory": str(partial.directory), "checkpoint": checkpoint(done["train"])})

@@ -123,6 +123,11 @@ def test_damaged_inputs_are_refused_by_every_worker(group, spec, data, trained, 
         group.run(2, jobs.evaluate, config)
     with pytest.raises(UserError, match=r"card\.json is missing"):
         group.run(2, jobs.train, {**config, "data": str(tmp_path)})
+    moved = {**config, "content_sha256": "0" * 64}  # other data have taken the place of those that were meant
+    with pytest.raises(UserError, match="another version"):
+        group.run(2, jobs.train, moved)
+    with pytest.raises(UserError, match="another version"):
+        group.run(2, jobs.evaluate, {**moved, "checkpoint": str(Checkpoints(trained[0] / "checkpoints").path("best"))})
     with pytest.raises(UserError, match="batch is larger than the data"):
         group.run(2, jobs.train, {**config, "spec": {**spec, "trainer": {**spec["trainer"], "batch_size": 42}}})
     assert not (tmp_path / "metrics.json").exists()
