@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -10,6 +11,8 @@ from components.data.params import PREPARED
 from components.errors import RunError
 from components.files import read_json
 from flows.adapters.dvc_versions import cache_directory, data_version
+from flows.cli import main
+from flows.drift.look import ask, look
 from flows.examine import newest_data
 from flows.open import open_run
 from flows.record import dvc_version
@@ -23,6 +26,8 @@ SALES = ["experiment=linear/regression_gd", "data=sales", "check=default", "trai
 @pytest.fixture(scope="module")
 def project(make_workspace):
     workspace = make_workspace()
+    for path in (workspace.root / "conf" / "data").glob("*.yaml"):
+        path.unlink()  # DVC takes seconds to read the stages of all of them
     (workspace.root / "conf" / "data" / "sales.yaml").write_text(DATA)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(workspace.root)
@@ -39,7 +44,7 @@ def moved(project):
     for stage in ("data", "check", "train"):
         run.stage(stage)
     before = dvc_version(project, "sales")
-    write_sales(project, 700)
+    write_sales(project, 700, price=2.0)
     newest = newest_data(open_run(SALES, "test"))
     assert newest.directory == project / PREPARED / "sales" == run.done["data"].directory  # in the place of the run's
     assert newest.outputs["content_sha256"] != run.done["data"].outputs["content_sha256"] and dvc_version(project, "sales") != before
@@ -62,12 +67,32 @@ def test_a_run_ends_on_the_data_that_it_began_with(project, moved):
     assert not list((project / ".dvc" / "tmp").glob("modelyard-data-*"))
 
 
-def test_it_is_judged_and_exported_on_them_too(moved):
+@pytest.fixture(scope="module")
+def decision(moved):
     run, _ = moved
-    decision = decide_candidate(run.store, "sales", candidate_of(run.store, run.run_id))
+    for stage in ("evaluate", "report"):
+        run.stage(stage)
+    return decide_candidate(run.store, "sales", candidate_of(run.store, run.run_id))
+
+
+def test_it_is_judged_and_exported_on_them_too(moved, decision):
+    run, _ = moved
     assert decision.status == "promoted" and decision.version is not None and decision.version.record["rows"]["train"] == 360
     described = read_json(decision.version.directory / "export" / "model.json")
     assert described["data"]["content_sha256"] == run.done["data"].outputs["content_sha256"]
+
+
+def test_drift_of_one_model_is_asked_for_though_another_fails_and_though_somebody_looked(project, decision, capsys):
+    plan = {"models": {"broken": ["experiment=nowhere"], "sales": SALES}}
+    (project / "conf" / "nightly.yaml").write_text(json.dumps(plan))
+    assert main(["drift", "--json"]) == 1
+    broken, sales = json.loads(capsys.readouterr().out)["models"]
+    assert broken["status"] == "failed" and "nowhere" in broken["why"] and not broken["retrain"]
+    assert (sales["status"], sales["retrain"]) == ("drifted", True)
+    sent = []
+    ask(look([], []), lambda wanted: sent.append([one.model for one in wanted]))
+    assert sent == [["sales"]]
+    assert look(["sales"], [])[0].why == "these data have asked for retraining before"
 
 
 def test_where_they_are_gone_it_is_refused(project, moved):
