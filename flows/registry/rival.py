@@ -11,6 +11,7 @@ from components.files import digest, read_json
 from components.spec.parse import parse_spec, to_plain
 from components.spec.schema import Spec
 from flows import stages
+from flows.attempts import attempted
 from flows.in_use import InUse
 from flows.registry.candidate import Candidate
 from flows.registry.versions import Version
@@ -37,7 +38,8 @@ def evaluate_champion(store: Store, champion: Version, candidate: Candidate, ann
             announce(f"gate: evaluates the champion, version {champion.number}, on the data of {candidate.run_id}")
             with store.run("evaluate", parts, announce) as partial:
                 if isinstance(partial, Partial):
-                    _evaluate(store, spec, done, partial)
+                    with attempted(candidate.directory(store), "evaluate", digest(parts), partial.ownership.token, spec):
+                        _evaluate(store, spec, done, partial)
             found = store.find("evaluate", parts)
             assert found is not None, "the champion's evaluation did not commit"
         store.enter(found, experiment=spec.experiment, run_id=candidate.run_id)

@@ -11,13 +11,17 @@ from components.data.params import PREPARED
 from components.errors import RunError
 from components.files import read_json
 from flows.adapters.dvc_versions import cache_directory, data_version
+from flows.attempts import read_attempts
 from flows.cli import main
+from flows.cost.cost import cost_of
 from flows.drift.look import ask, look
 from flows.examine import newest_data
 from flows.open import open_run
 from flows.record import dvc_version
 from flows.registry.candidate import candidate_of
 from flows.registry.decide import decide_candidate
+from flows.runs import read_run
+from flows.stages import STAGES
 from tests.flows.test_prefect_server import DATA, write_sales
 
 SALES = ["experiment=linear/regression_gd", "data=sales", "check=default", "trainer.batch_size=64", "cluster=inline", "tracking=disabled"]
@@ -93,6 +97,20 @@ def test_drift_of_one_model_is_asked_for_though_another_fails_and_though_somebod
     ask(look([], []), lambda wanted: sent.append([one.model for one in wanted]))
     assert sent == [["sales"]]
     assert look(["sales"], [])[0].why == "these data have asked for retraining before"
+
+
+def test_the_gates_work_is_counted_with_the_candidates(decision):
+    with open_run([*SALES, "trainer.duration=1ep"], "test") as run:
+        for stage in STAGES:
+            run.stage(stage)
+    found = decide_candidate(run.store, "sales", candidate_of(run.store, run.run_id))
+    assert found.judgement.champion is not None and found.judgement.champion.number == 1
+    told = [(a.stage, a.kind, a.status) for a in read_attempts(run.directory)]
+    assert told == [*((stage, "cpu", "ran") for stage in STAGES[1:]), ("evaluate", "cpu", "ran"), ("gate", "cpu", "ran")]
+    own, champions = [a.key for a in read_attempts(run.directory) if a.stage == "evaluate"]
+    assert own == run.done["evaluate"].key != champions  # the champion on the candidate's data
+    stages = {s.stage: s for s in cost_of(run.store, read_run(run.store, run.run_id)).stages}
+    assert stages["evaluate"].attempts == 2 and stages["gate"].device_seconds > 0.0
 
 
 def test_where_they_are_gone_it_is_refused(project, moved):
