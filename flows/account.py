@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.files import atomic_path, digest, read_object
 from components.spec.parse import to_plain
 from flows import record, stages
+from flows.adapters.dvc_versions import named_data
 from flows.compose import sources
 
 if TYPE_CHECKING:
@@ -116,9 +116,7 @@ class Account:
         run = self._run
         if "data" not in run.done:
             return None
-        outputs = run.done["data"].outputs
-        key = Path(outputs["directory"]).name
-        return {"name": run.spec.data.name, "key": key, "content_sha256": outputs["content_sha256"], "dvc": record.dvc_version(run.root, key)}
+        return {"name": run.spec.data.name, **named_data(run.root, run.done["data"])}
 
     def _told(self) -> dict[str, Any]:
         """What run.json says so far."""

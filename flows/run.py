@@ -5,23 +5,26 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from components.errors import RunError
 from components.files import digest, read_json, write_json
 from components.spec.parse import expectation_met, to_plain
 from components.spec.schema import Spec
 from flows import stages
 from flows.account import Account, StageResult
+from flows.adapters.dvc_versions import held
 from flows.attempts import attempted
 from flows.cost.guard import time_limit
 from flows.in_use import InUse
 from flows.predict import note
+from flows.record import dvc_version
 from flows.search.best import best_of
 from flows.store import Manifest, Partial, Store
 from flows.tracking import Tracking, tracking_id
@@ -135,12 +138,13 @@ class PipelineRun:
                     if isinstance(partial, Partial):
                         status = "ran"
                         self.announce(f"{name}: {why}")
-                        with self._attempted(name, digest(parts), partial.ownership.token):
+                        with self._attempted(name, digest(parts), partial.ownership.token), self._holding_data():
                             getattr(self, f"_{name}")(partial)
                     elif partial.source is not None:
                         why = f"taken from {partial.source}"
                 found = self.store.find(name, parts)
-                assert found is not None, f"stage {name} did not commit"
+                if found is None:  # of the data stage, whose files are DVC's
+                    raise RunError(f"{name}: somebody replaced its files just now; run the same command again")
         except BaseException as error:
             outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             self.results[name] = StageResult(outcome, time.monotonic() - started, "", digest(parts), why, changes or [])
@@ -150,7 +154,8 @@ class PipelineRun:
         self.store.note_last(name, found.key, self.spec.experiment)
         self.done[name] = found
         if status == "ran":
-            note(self.store, self.spec, found, self.done["data"])
+            with self._holding_data():
+                note(self.store, self.spec, found, self.done["data"])
         self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why, changes or [])
         self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
         if name == "tune":
@@ -234,7 +239,21 @@ class PipelineRun:
         directory = dvc.prepare(self.root, key, follow)
         partial.files_in = directory
         content_sha256 = read_json(directory / "card.json")["content_sha256"]
-        partial.outputs = {"directory": str(directory), "content_sha256": content_sha256, "parts": parts}
+        version = {"content_sha256": content_sha256, "dvc": dvc_version(self.root, key)}  # now: dvc.lock may move on while this run goes on
+        partial.outputs = {"directory": str(directory), **version, "parts": parts}
+
+    @contextmanager
+    def _holding_data(self) -> Iterator[None]:
+        """Have what is done meanwhile read this run's version of the data, also where data/prepared has moved on."""
+        data = self.done.get("data")
+        if data is None:
+            yield
+            return
+        with held(self.root, self.store, data) as self.done["data"]:
+            try:
+                yield
+            finally:
+                self.done["data"] = data
 
     def _announce_data(self, line: str) -> None:
         """Of what DVC prints, people want what our own stages did; the rest goes to the log."""
@@ -321,7 +340,9 @@ class PipelineRun:
         self.warm()
         assert self._workers is not None
         upstream = {name: checkpoint(self.done[f"upstream.{name}"]) for name in self.spec.upstream}
-        self._workers.submit(job, {"spec": to_plain(self.spec), "data": str(self.done["data"].directory), "upstream": upstream, **config})
+        data = self.done["data"]
+        named = {"data": str(data.directory), "content_sha256": data.outputs["content_sha256"]}
+        self._workers.submit(job, {"spec": to_plain(self.spec), **named, "upstream": upstream, **config})
 
     @property
     def checkpoint(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +46,8 @@ class ShardDataset:
         self._shards = [self._open(stem, shard.rows) for stem, shard in shards]
         self._whole = self._as_tensors()
 
-    def __reduce__(self) -> tuple[type[ShardDataset], tuple[Path | str, ...]]:
-        return type(self), (self.directory.absolute(), *self._splits)
+    def __reduce__(self) -> tuple[Callable[..., ShardDataset], tuple[Path | str, ...]]:
+        return _open_again, (self.card.content_sha256, self.directory.absolute(), *self._splits)
 
     def _record(self, split: str) -> Split:
         if split not in self.card.splits:
@@ -157,6 +157,28 @@ class ShardDataset:
         if (mapped.dtype.name, mapped.shape) != (dtype, shape):
             raise UserError(f"shard {name} is corrupted", received=f"{mapped.dtype} {mapped.shape}", expected=f"{dtype} {shape}")
         return np.asarray(mapped)  # the plain view: np.memmap's own indexing is several times slower
+
+
+def require_version(dataset: ShardDataset, content_sha256: str) -> None:
+    """Compare an opened data set with the version that is wanted.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if dataset.card.content_sha256 != content_sha256:
+        raise UserError(
+            f"another version of data set '{dataset.card.name}' has taken the place of the one that was asked for",
+            received=dataset.card.content_sha256,
+            expected=content_sha256,
+            mend="run the same command again",
+        )
+
+
+def _open_again(content_sha256: str, directory: Path, *splits: str) -> ShardDataset:
+    """What was sent to another process: the rows stayed where they were, so they must still be the same ones."""
+    dataset = ShardDataset(directory, *splits)
+    require_version(dataset, content_sha256)
+    return dataset
 
 
 def _make_room(files: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from components.data.card import load_card
 from components.files import atomic_path, write_json
 from components.metrics.select import select_samples
 from components.spec.parse import parse_spec
@@ -26,18 +27,21 @@ def evaluate(session: Session, config: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         session: this worker's place in the group.
-        config: `spec` (plain), `data` (prepared directory), `checkpoint` (directory), `directory`; `upstream` {name: checkpoint}, if any.
+        config: `spec` (plain), `data` (prepared directory), `checkpoint` (directory), `directory`; `content_sha256` (the data's),
+            `trained_on` (the directory of the card of the data that the model was trained on, where they are others) and
+            `upstream` {name: checkpoint}, if any.
 
     Returns:
         `{split: metrics}`, on every rank.
     """
     spec, data, directory = parse_spec(config["spec"]), Path(config["data"]), Path(config["directory"])
     meta = checkpoint.verify(Path(config["checkpoint"]))
+    trained_on = load_card(Path(config["trained_on"])) if "trained_on" in config else None
     results: dict[str, Any] = {}
     scores: dict[str, Columns] = {}
     for split in spec.evaluate.splits:
-        inputs = Inputs(data, split, spec, session)
-        model, task = build_system(spec, inputs.dataset.card, session, config.get("upstream"))
+        inputs = Inputs(data, split, spec, session, config.get("content_sha256"), trained_on)
+        model, task = build_system(spec, inputs.card, session, config.get("upstream"))
         checkpoint.load_weights(Path(config["checkpoint"]), model, meta["weights"])
         parts: list[dict[str, Tensor]] = []
         results[split] = evaluate_split(session, task, task.split(model), inputs, spec.evaluate, parts)

@@ -27,9 +27,9 @@ def train(session: Session, config: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         session: this worker's place in the group.
-        config: `spec` (plain), `data` (prepared directory), `directory`; `origin` (plain data for the checkpoints' meta.json) and
-            `upstream` {name: checkpoint directory}, if any; `owner` (components/training/ownership.py) where another attempt may take over;
-            `until` (seconds since 1970) where its time is limited.
+        config: `spec` (plain), `data` (prepared directory), `directory`; `content_sha256` (the data's), `origin` (plain data for the
+            checkpoints' meta.json) and `upstream` {name: checkpoint directory}, if any; `owner` (components/training/ownership.py)
+            where another attempt may take over; `until` (seconds since 1970) where its time is limited.
 
     Returns:
         The summary, on every rank; `checkpoint` is the one to use, relative to the directory.
@@ -37,7 +37,8 @@ def train(session: Session, config: dict[str, Any]) -> dict[str, Any]:
     spec, data, directory = parse_spec(config["spec"]), Path(config["data"]), Path(config["directory"])
     if config.get("until") is not None:
         session = Limited(session, config["until"])
-    place = Place(session, data, directory, config.get("origin", {}), config.get("upstream", {}), Ownership.of(config.get("owner")))
+    owner, version = Ownership.of(config.get("owner")), config.get("content_sha256")
+    place = Place(session, data, directory, config.get("origin", {}), config.get("upstream", {}), owner, version)
     if session.device.type == "cpu":
         keep_freed_memory()
     best = "checkpoints"

@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import Any
 
 from components.spec.schema import Spec
-from components.training.inputs import Inputs
 from components.training.lengths import Lengths
 from components.training.loop import Job, Loop
 from components.training.place import Place
@@ -20,8 +19,8 @@ def fit(spec: Spec, place: Place, refit: tuple[int, Lengths] | None = None) -> t
         refit: train on all data but the test split's, for so many steps of the schedule of these lengths, with nothing left to judge by.
     """
     alone = refit is None
-    training = Inputs(place.data, "train" if alone else ("train", "validation"), spec, place.session)
-    validation = Inputs(place.data, "validation", spec, place.session) if alone else None
+    training = place.inputs("train" if alone else ("train", "validation"), spec)
+    validation = place.inputs("validation", spec) if alone else None
     model, task = build_system(spec, training.dataset.card, place.session, place.upstream)
     checkpoints = place.checkpoints(spec.trainer.keep_best, spec.trainer.monitor.mode)
     with closing(training):

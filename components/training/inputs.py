@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from components.data.dataset import ShardDataset
+from components.data.card import Card
+from components.data.dataset import ShardDataset, require_version
 from components.data.draws import Draws
 from components.data.sampling import Part, epoch_batches, evaluation_batches
 from components.data.streams import Fetched, Order, Processes, Steps, Stream, direct, threaded
@@ -29,13 +31,29 @@ class Inputs:
         split: "train", "validation" or "test"; several are read end to end, each row with a number of its own.
         spec: names the transforms, the order, the seed and how rows are fetched.
         session: rank, world, device, and what `performance.loader=ray_data` stands for: components/ does not know Ray.
+        content_sha256: the version that it must be, if any.
+        trained_on: the card of the data that the model was trained on, where they are others: it goes on with their statistics.
+
+    Attributes:
+        card: what models and transforms are built from.
 
     Raises:
-        UserError: the data cannot be read, a transform cannot be built, or `ray_data` is asked for where there is no Ray.
+        UserError: the data cannot be read or are of another version, a transform cannot be built, or `ray_data` is asked for where there is no Ray.
     """
 
-    def __init__(self, directory: Path, split: str | tuple[str, ...], spec: Spec, session: Session) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        split: str | tuple[str, ...],
+        spec: Spec,
+        session: Session,
+        content_sha256: str | None = None,
+        trained_on: Card | None = None,
+    ) -> None:
         self.dataset = ShardDataset(directory, *((split,) if isinstance(split, str) else split))
+        if content_sha256 is not None:
+            require_version(self.dataset, content_sha256)
+        self.card = self.dataset.card if trained_on is None else replace(self.dataset.card, statistics=trained_on.statistics)
         self.spec, self.session = spec, session
         self._stream = self._choose_stream()
         always = self._build(spec.augment.always)
@@ -62,7 +80,7 @@ class Inputs:
         return Processes(performance.loader_workers, performance.prefetch_batches) if performance.loader_workers else direct
 
     def _build(self, targets: tuple[Target, ...]) -> list[nn.Module]:
-        return [build(t, card=self.dataset.card).to(self.session.device) for t in targets]
+        return [build(t, card=self.card).to(self.session.device) for t in targets]
 
     def training(self, epoch: int, start_sample: int = 0) -> Generator[list[MicroBatch], None, None]:
         """Return this rank's steps of an epoch, each the list of its `trainer.accumulate` micro-batches.

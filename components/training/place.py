@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from components.spec.schema import Spec
 from components.training import journal
 from components.training.checkpoint import Checkpoints
+from components.training.inputs import Inputs
 from components.training.ownership import Ownership
 from components.training.session import Session
 
@@ -25,6 +27,7 @@ class Place:
         origin: plain data that each checkpoint's meta.json repeats.
         upstream: name -> checkpoint directory of a run that this one builds on.
         owner: the right to write there, where another attempt may take over.
+        content_sha256: the data's version, which the data set must have whenever it is opened.
     """
 
     session: Session
@@ -33,6 +36,11 @@ class Place:
     origin: Mapping[str, Any] = field(default_factory=dict)
     upstream: Mapping[str, str] = field(default_factory=dict)
     owner: Ownership | None = None
+    content_sha256: str | None = None
+
+    def inputs(self, split: str | tuple[str, ...], spec: Spec) -> Inputs:
+        """Open splits of the data."""
+        return Inputs(self.data, split, spec, self.session, self.content_sha256)
 
     def checkpoints(self, keep_best: int = 1, mode: Literal["max", "min"] = "max") -> Checkpoints:
         """Return the training's checkpoints, written only while it is ours."""

@@ -73,7 +73,7 @@ def carry_out(spec: Spec, place: Place) -> dict[str, Any]:
     """Let the specification's procedure fit the model, validate it, write its only checkpoint; return the summary."""
     assert spec.procedure is not None
     procedure: Procedure = build(spec.procedure)
-    with closing(Inputs(place.data, "train", spec, place.session)) as training:
+    with closing(place.inputs("train", spec)) as training:
         card = training.dataset.card
         seed_generators(spec.seed, place.session.rank)
         model, task = build_system(spec, card, place.session, place.upstream)
@@ -89,7 +89,7 @@ def carry_out(spec: Spec, place: Place) -> dict[str, Any]:
 def _validate(work: Work) -> dict[str, float]:
     """The figures of the validation split, equal on every rank."""
     spec, place = work.spec, work.place
-    with closing(Inputs(place.data, "validation", spec, place.session)) as validation:
+    with closing(place.inputs("validation", spec)) as validation:
         found = evaluate(place.session, work.task, work.task.split(work.model), validation, spec.evaluate)
     return {f"validation/{name}": float(value) for name, value in found.items() if isinstance(value, (int, float))}
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,37 @@ from components.data.card import CARD_NAME
 from components.data.params import PREPARED
 from components.errors import RunError
 from components.files import read_json, read_object
+from flows.record import dvc_version
+from flows.store import Manifest, Store
+
+
+@contextmanager
+def held(root: Path, store: Store, data: Manifest) -> Iterator[Manifest]:
+    """Hold the data that a data stage made, for the block: its manifest, with a directory that has this version, come what may to data/prepared.
+
+    While a training goes on somebody may prepare newer data in the place of its own; it is evaluated and judged on its own all the same.
+
+    Raises:
+        RunError: neither the project nor DVC's cache has this version any more.
+    """
+    if store.find(data.stage, data.parts) is not None:  # each file is looked at
+        yield data
+        return
+    named = named_data(root, data)
+    with data_version(root, named) as directory:
+        if directory is None:
+            raise RunError(
+                f"the data were prepared anew meanwhile, and version {named['content_sha256'][:12]} of {named['key']} is gone from DVC's cache too: "
+                "run the same command again, which begins with the newest data"
+            )
+        yield replace(data, directory=directory)
+
+
+def named_data(root: Path, data: Manifest) -> dict[str, Any]:
+    """Return what names the version that a data stage made: `key`, `content_sha256` and `dvc` {raw, prepared}."""
+    outputs, key = data.outputs, Path(data.outputs["directory"]).name
+    dvc = outputs.get("dvc") or dvc_version(root, key)  # an older store's does not say: then dvc.lock, which may have moved on
+    return {"key": key, "content_sha256": outputs["content_sha256"], "dvc": dvc}
 
 
 @contextmanager
@@ -25,19 +58,25 @@ def data_version(root: Path, data: dict[str, Any]) -> Iterator[Path | None]:
         data: `key`, `content_sha256` and `dvc` {raw, prepared}, as a run's account names them.
     """
     newest = root / PREPARED / data["key"]
-    if read_object(newest / CARD_NAME).get("content_sha256") == data["content_sha256"]:
+    if _is_version(newest, data):
         yield newest
         return
     files = _cached(root, str((data.get("dvc") or {}).get("prepared") or ""))
     if files is None:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="modelyard-data-") as folder:
+    within = root / ".dvc" / "tmp"  # workers on other hosts see the project, not this machine's /tmp
+    within.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="modelyard-data-", dir=within) as folder:
         for name, source in files.items():
             link = Path(folder) / name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(source)
-        yield Path(folder)
+        yield Path(folder) if _is_version(Path(folder), data) else None
+
+
+def _is_version(directory: Path, data: dict[str, Any]) -> bool:
+    return bool(read_object(directory / CARD_NAME).get("content_sha256") == data["content_sha256"])
 
 
 def _cached(root: Path, md5: str) -> dict[str, Path] | None:
@@ -58,6 +97,7 @@ def _place(cache: Path, md5: str) -> Path:
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
+@functools.cache
 def cache_directory(root: Path) -> Path:
     """Return where the project's DVC keeps its cache, whatever its configuration says.
 

@@ -1,4 +1,4 @@
-"""`modelyard drift`: have the data moved since the champions were trained?"""
+"""`modelyard drift`: have the data moved since the champions were trained? It only looks; the deployment `drift` asks for retraining."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from flows.commands import overrides
 
-HELP = "compare the newest data with what each champion was trained on, and say which models should be retrained"
+HELP = "compare the newest data with what each champion was trained on, and say which models should be retrained; asks for nothing"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,4 +22,4 @@ def execute(options: argparse.Namespace) -> int:
 
     looks = look(options.model, options.overrides, terminal(json=options.json).line)
     print(json.dumps({"models": [asdict(one) for one in looks]}) if options.json else looks_text(looks), flush=True)
-    return 0
+    return 1 if any(one.status == "failed" for one in looks) else 0

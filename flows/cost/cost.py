@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
@@ -17,7 +18,7 @@ from flows.attempts import Attempt, Kind, held_by, read_attempts
 from flows.cost.prices import Prices
 from flows.cost.scaling import Scaling, scaling
 from flows.cost.spent import ALWAYS, StageCost, TrialCost, Window, search_cost, stage_cost
-from flows.cost.training import JOURNAL, stretches
+from flows.cost.training import JOURNAL, Stretch, stretches
 from flows.runs import Run
 from flows.store import Store
 
@@ -94,15 +95,17 @@ def cost_of(store: Store, run: Run, prices: Prices | None = None, window: Window
     now = time.time() if run.goes_on else None
     attempts = attempts_of(run, spec)
     for stage in dict.fromkeys(a.stage for a in attempts):
-        own = [a for a in attempts if a.stage == stage]
-        folder = store.root / "stages" / stage
+        own, folder = [a for a in attempts if a.stage == stage], store.root / "stages" / stage
         if stage == "tune":
-            cost, rows = search_cost(folder, own, window)
-        else:
-            cost = stage_cost(folder, own, window, now if own[-1] is attempts[-1] else None)
-        found.append(cost)
-    speed = _speed(store, run, spec)
-    return Cost(run.run_id, run.experiment, run.status, tuple(found), tuple(rows), speed, _money(found, speed.device, prices))
+            costs, rows = search_cost(folder, own, window)
+            found += costs
+            continue
+        for kind in dict.fromkeys(a.kind for a in own):  # begun on cores, it may have gone on on a GPU
+            alike = [a for a in own if a.kind == kind]
+            found.append(stage_cost(folder, alike, window, now if alike[-1] is attempts[-1] else None))
+    known = _stretches(store, run)
+    gpu = next((s.device for s in reversed(known) if s.device != "cpu"), None)
+    return Cost(run.run_id, run.experiment, run.status, tuple(found), tuple(rows), _speed(store, run, spec, known), _money(found, gpu, prices))
 
 
 def attempts_of(run: Run, spec: Spec | None) -> list[Attempt]:
@@ -130,15 +133,24 @@ def _spec(run: Run) -> Spec | None:
         return None
 
 
-def _speed(store: Store, run: Run, spec: Spec | None) -> Speed:
+def _training(store: Store, run: Run) -> Path | None:
+    """The directory of a run's training, finished or not; None where it has not come so far."""
     folder, key = store.root / "stages" / "train", run.stages.get("train", "")
-    directory = folder / key if (folder / key).is_dir() else folder / f"{key}.partial"
-    records = read(directory / JOURNAL) if key else []
-    summary = read_object(directory / "summary.json") if key else {}
+    return None if not key else folder / key if (folder / key).is_dir() else folder / f"{key}.partial"
+
+
+def _stretches(store: Store, run: Run) -> list[Stretch]:
+    directory = _training(store, run)
+    return [] if directory is None else stretches(directory, ended=True)
+
+
+def _speed(store: Store, run: Run, spec: Spec | None, known: Sequence[Stretch]) -> Speed:
+    directory = _training(store, run)
+    records = [] if directory is None else read(directory / JOURNAL)
+    summary = {} if directory is None else read_object(directory / "summary.json")
     parts = {name: value for name, value in (summary.get("seconds") or {}).items() if name != "total"}
     newest: dict[str, Any] = next((r for r in reversed(records) if "samples_per_second" in r), {})
     busy = sum(parts.values())
-    known = stretches(directory, ended=True) if key else []
     return Speed(
         device=known[-1].device if known else None,
         samples_per_second=summary.get("samples_per_second", newest.get("samples_per_second")),
@@ -149,12 +161,12 @@ def _speed(store: Store, run: Run, spec: Spec | None) -> Speed:
     )
 
 
-def _money(found: Sequence[StageCost], device: str | None, prices: Prices | None) -> Money:
+def _money(found: Sequence[StageCost], gpu: str | None, prices: Prices | None) -> Money:
     if prices is None:
         return Money(None, None, None, "there is no price table (conf/prices.yaml)")
     amount = wasted = 0.0
     for stage in found:
-        name = "cpu" if stage.kind == "cpu" else device
+        name = "cpu" if stage.kind == "cpu" else gpu
         price = None if name is None else prices.of(name)
         if price is None and stage.device_seconds:
             told = "which GPU it was is not known" if name is None else f"no price for {name} in conf/prices.yaml"

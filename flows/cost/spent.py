@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from components.training.journal import read
 from flows.attempts import Attempt, Kind
@@ -33,7 +33,7 @@ ALWAYS = Window()
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage of a run, over all attempts.
+    """One stage of a run, over all attempts that held devices of one kind.
 
     Attributes:
         kind: what it held: `gpu` or `cpu` (cores).
@@ -67,12 +67,15 @@ class TrialCost:
     wasted_device_seconds: float
 
 
+C = TypeVar("C", StageCost, TrialCost)
+
+
 def stage_cost(folder: Path, attempts: Sequence[Attempt], window: Window, alive_until: float | None) -> StageCost:
     """Add up the attempts at a stage.
 
     Args:
         folder: of the stage's directories, `<store>/stages/<stage>`.
-        attempts: at this stage, in order, at least one.
+        attempts: at this stage, in order, at least one, of one kind.
         window: what is counted.
         alive_until: the last one goes on, and it is this late now; None where it does not.
     """
@@ -110,8 +113,8 @@ def _stretches(folder: Path, key: str) -> list[Stretch]:
     return stretches(finished, ended=True) if finished.is_dir() else stretches(folder / f"{key}.partial", ended=False)
 
 
-def search_cost(folder: Path, attempts: Sequence[Attempt], window: Window) -> tuple[StageCost, list[TrialCost]]:
-    """Add up the trials of a search; while no trial runs, it holds nothing.
+def search_cost(folder: Path, attempts: Sequence[Attempt], window: Window) -> tuple[list[StageCost], list[TrialCost]]:
+    """Add up the trials of a search, for each kind of device that its attempts held; while no trial runs, it holds nothing.
 
     Args:
         folder: `<store>/stages/tune`.
@@ -120,11 +123,26 @@ def search_cost(folder: Path, attempts: Sequence[Attempt], window: Window) -> tu
     """
     newest = attempts[-1]
     directory = folder / newest.key if (folder / newest.key).is_dir() else folder / f"{newest.key}.partial"
+    costs = {a.kind: StageCost("tune", a.kind, sum(b.kind == a.kind for b in attempts), 0.0, 0.0, 0.0) for a in attempts}
     rows = []
     for trial in trials(read(directory / SEARCH_JOURNAL)):
-        seconds = sum(window.overlap(begin, end - begin) for begin, end in trial.spans)
-        share = seconds / trial.seconds if trial.seconds else 0.0
-        wasted = seconds if trial.status == "failed" else trial.repeated_seconds * share
-        rows.append(TrialCost(trial.name, trial.status, trial.values, seconds, seconds * newest.devices, wasted * newest.devices))
-    held, wasted = sum(r.device_seconds for r in rows), sum(r.wasted_device_seconds for r in rows)
-    return StageCost("tune", newest.kind, len(attempts), sum(r.seconds for r in rows), held, wasted), rows
+        row = TrialCost(trial.name, trial.status, trial.values, 0.0, 0.0, 0.0)
+        useless = 1.0 if trial.status == "failed" else trial.repeated_seconds / trial.seconds if trial.seconds else 0.0
+        for begin, end in trial.spans:
+            attempt = next((a for a in reversed(attempts) if a.at <= begin), attempts[0])
+            seconds = window.overlap(begin, end - begin)
+            row = _more(row, seconds, attempt.devices, useless)
+            costs[attempt.kind] = _more(costs[attempt.kind], seconds, attempt.devices, useless)
+        rows.append(row)
+    return list(costs.values()), rows
+
+
+def _more(cost: C, seconds: float, devices: float, useless: float) -> C:
+    """A cost with more seconds on so many devices, of which a part was for nothing."""
+    held = seconds * devices
+    return replace(
+        cost,
+        seconds=cost.seconds + seconds,
+        device_seconds=cost.device_seconds + held,
+        wasted_device_seconds=cost.wasted_device_seconds + held * useless,
+    )

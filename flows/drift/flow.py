@@ -8,8 +8,10 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
 
-from flows.drift.look import look, looks_text
+from components.errors import RunError
+from flows.drift.look import Look, ask, look, looks_text
 
 EVENT = "modelyard.drift.detected"
 
@@ -21,11 +23,22 @@ def drift(models: list[str] | None = None, overrides: list[str] | None = None) -
     Args:
         models: names from conf/nightly.yaml; none: all of them.
         overrides: Hydra overrides over those of each model.
+
+    Raises:
+        RunError: a model could not be looked at; for the others it was asked.
     """
     looks = look(models or [], overrides or [], get_run_logger().info)
     create_markdown_artifact(key="drift", markdown=f"```\n{looks_text(looks)}\n```")
-    for one in looks:
-        if one.retrain:
-            payload = {"model": one.model, "reference": one.reference, "newest": one.newest, "why": one.why}
-            emit_event(EVENT, resource={"prefect.resource.id": f"modelyard.model.{one.model}"}, payload=payload)
+    ask(looks, _emit)
+    if broken := [one.model for one in looks if one.status == "failed"]:
+        raise RunError(f"{len(broken)} of {len(looks)} models could not be looked at: {', '.join(broken)}; the artifact says why")
     return [asdict(one) for one in looks]
+
+
+def _emit(wanted: list[Look]) -> None:
+    """Send one event for all models: of two, the second night would be cancelled (prefect.yaml)."""
+    told = [{"model": one.model, "reference": one.reference, "newest": one.newest, "why": one.why} for one in wanted]
+    payload = {"models": [one.model for one in wanted], "looks": told}
+    if emit_event(EVENT, resource={"prefect.resource.id": "modelyard.drift"}, payload=payload) is None:
+        raise RunError("retraining could not be asked for: this process sends no events")
+    EventsWorker.instance().wait_until_empty()  # the event leaves from a thread; what was not sent must not be noted as asked for

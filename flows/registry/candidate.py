@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
@@ -32,6 +33,10 @@ class Candidate:
     @property
     def run_id(self) -> str:
         return str(self.record["run_id"])
+
+    def directory(self, store: Store) -> Path:
+        """The run's own; what its judgement holds is counted there too (flows/attempts.py)."""
+        return store.root / "runs" / self.run_id
 
     @property
     def checkpoint(self) -> str:

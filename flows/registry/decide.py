@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from components.gate.refusals import refusals
+from flows.adapters.dvc_versions import held
 from flows.in_use import InUse
+from flows.project import project_root
 from flows.registry.candidate import Candidate
 from flows.registry.export import export_candidate
 from flows.registry.judging import judge_candidate
@@ -46,7 +48,7 @@ def decide_candidate(store: Store, model: str, candidate: Candidate, because: st
         announce: takes a line for the person who watches.
 
     Raises:
-        UserError, RunError: as judging and promoting do.
+        UserError, RunError: as judging and promoting do; RunError where the data that it was evaluated on are gone.
     """
     with closing(InUse(store.root, candidate.run_id, {"command": f"promotion of {candidate.run_id}"})) as using:
         using.name(*((manifest.stage, manifest.key) for manifest in candidate.done.values()))
@@ -59,7 +61,9 @@ def decide_candidate(store: Store, model: str, candidate: Candidate, because: st
             if same or left:
                 tell(registry, model, announce)
                 return Decision("unchanged", champion.record["gate"], champion, champion, left)
-        return _decide(store, model, candidate, champion, because, using, announce)
+        with held(project_root(), store, candidate.done["data"]) as data:
+            candidate = replace(candidate, done={**candidate.done, "data": data})
+            return _decide(store, model, candidate, champion, because, using, announce)
 
 
 def _decide(

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.files import write_json
+from components.files import digest, write_json
 from components.spec.parse import to_plain
 from flows import stages
 from flows.adapters.dvc_versions import data_version
+from flows.attempts import attempted
 from flows.catalogue import judged_by
 from flows.code import fingerprint
 from flows.in_use import InUse
@@ -49,8 +50,9 @@ def judge_candidate(store: Store, champion: Version | None, candidate: Candidate
     }
     with store.run("gate", parts, announce) as partial:
         if isinstance(partial, Partial):
-            latencies = _latencies(candidate, champion, partial.directory)
-            partial.outputs = _judge(store, candidate, champion, rival, (metric.partition("/")[2], upwards), latencies)
+            with attempted(candidate.directory(store), "gate", digest(parts), partial.ownership.token, candidate.spec):
+                latencies = _latencies(candidate, champion, partial.directory)
+                partial.outputs = _judge(store, candidate, champion, rival, (metric.partition("/")[2], upwards), latencies)
             write_json(partial.directory / "gate.json", partial.outputs)
     found = store.find("gate", parts)
     assert found is not None, "the gate's stage did not commit"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from components.data.card import CARD_NAME, Card, Column, load_card
+from components.data.card import Card, Column, load_card
 from components.errors import UserError
 from components.files import digest, read_json
 from components.spec.parse import parse_spec, to_plain
 from components.spec.schema import Spec
 from flows import stages
+from flows.attempts import attempted
 from flows.in_use import InUse
 from flows.registry.candidate import Candidate
 from flows.registry.telling import Announce
@@ -50,6 +52,7 @@ def evaluate_champion(store: Store, champion: Version, candidate: Candidate, usi
         Incomparable: the champion's training is gone, the code of today does not know what it was made of, or the data are of another form.
     """
     _require_same_form(champion, candidate)
+    card = champion.directory / EXPORT
     using.name(*(("train", key) for key in champion.trainings.values()))
     done = _stages(store, champion, candidate) | {"data": candidate.done["data"]}
     spec = replace(_spec(champion, candidate), evaluate=candidate.spec.evaluate, cluster=candidate.spec.cluster)
@@ -60,7 +63,8 @@ def evaluate_champion(store: Store, champion: Version, candidate: Candidate, usi
         announce(f"gate: evaluates the champion, version {champion.number}, on the data of {candidate.run_id}")
         with store.run("evaluate", parts, announce) as partial:
             if isinstance(partial, Partial):
-                _evaluate(store, spec, done, partial)
+                with attempted(candidate.directory(store), "evaluate", digest(parts), partial.ownership.token, spec):
+                    _evaluate(store, spec, done, partial, card)
         found = store.find("evaluate", parts)
         assert found is not None, "the champion's evaluation did not commit"
     store.enter(found, experiment=spec.experiment, run_id=candidate.run_id)
@@ -69,10 +73,7 @@ def evaluate_champion(store: Store, champion: Version, candidate: Candidate, usi
 
 def _require_same_form(champion: Version, candidate: Candidate) -> None:
     """Compare the two data sets that the models were trained on, before the evaluation would fail, or be of other classes than it says."""
-    path = champion.directory / EXPORT
-    if not (path / CARD_NAME).is_file():
-        return
-    if found := list(_differences(load_card(path), load_card(candidate.done["data"].directory))):
+    if found := list(_differences(load_card(champion.directory / EXPORT), load_card(candidate.done["data"].directory))):
         why = f"cannot be judged on the candidate's data, which are of another form: {'; '.join(found)}"
         raise Incomparable(champion, candidate, why, f"trained on {champion.data['name']} {champion.data['content_sha256'][:12]}")
 
@@ -102,9 +103,12 @@ def _classes(was: set[str], now: set[str]) -> str:
     return f"{' and '.join(told)} ({len(was)} classes, now {len(now)})" if told else "has its classes in another order"
 
 
-def _evaluate(store: Store, spec: Spec, done: dict[str, Manifest], partial: Partial) -> None:
+def _evaluate(store: Store, spec: Spec, done: dict[str, Manifest], partial: Partial, card: Path) -> None:
+    """As it answers in production: the data's rows, but the statistics of the data that it was trained on."""
     upstream = {name.removeprefix("upstream."): checkpoint(manifest) for name, manifest in done.items() if name.startswith("upstream.")}
-    config: dict[str, Any] = {"spec": to_plain(spec), "data": str(done["data"].directory), "upstream": upstream}
+    data = done["data"]
+    named = {"data": str(data.directory), "content_sha256": data.outputs["content_sha256"]}
+    config: dict[str, Any] = {"spec": to_plain(spec), **named, "trained_on": str(card), "upstream": upstream}
     workers = start_workers(spec.cluster, store.mailboxes)
     try:
         workers.submit("evaluate", {**config, "directory": str(partial.directory), "checkpoint": checkpoint(done["train"])})

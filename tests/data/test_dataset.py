@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from components.data.card import Card, Column, write_card
+from components.data.card import Card, Column, load_card, write_card
 from components.data.columns import Ragged
 from components.data.dataset import ShardDataset
 from components.data.shards import ShardWriter
@@ -117,6 +118,16 @@ def test_a_data_set_travels_as_its_path(two_splits, monkeypatch):
     assert len(sent) < 500  # the rows alone are 3 KB
     monkeypatch.chdir("/")  # the other process may stand elsewhere
     np.testing.assert_array_equal(pickle.loads(sent).fetch(np.arange(270))["inputs"], dense)
+
+
+def test_what_was_sent_is_not_opened_once_other_data_have_taken_its_place(write, two_splits):
+    directory, _, _ = two_splits
+    sent = pickle.dumps(ShardDataset(directory, "train"))
+    card = load_card(directory)
+    write_card(directory, replace(card, title="prepared anew"))
+    with pytest.raises(UserError, match="another version") as raised:
+        pickle.loads(sent)
+    assert raised.value.expected == card.content_sha256 != raised.value.received
 
 
 NAME = "train-00000.inputs.npy"

@@ -160,6 +160,30 @@ def test_failures_what_died_without_a_word_and_runs_of_before(tmp_path):
     assert [(s.stage, s.device_seconds) for s in cost(store, "cnn-lenet5-two").stages] == [("train", 8.0)]
 
 
+def test_cores_and_gpus_of_one_stage_are_counted_apart(store):
+    """Interrupted on 8 cores, gone on on 1 GPU, and judged on cores again."""
+    directory = add_run(store, "mixed", {"train": TRAIN})
+    both = (begin("x", 10, kind="cpu", devices=8.0), end("x", 30.0, "interrupted"), begin("y", 100, devices=1.0), end("y", 30.0))
+    lines(directory / ATTEMPTS, *both)
+    found = cost(store, "cnn-lenet5-mixed")
+    assert [(s.stage, s.kind, s.attempts, s.device_seconds) for s in found.stages] == [("train", "cpu", 1, 240.0), ("train", "gpu", 1, 30.0)]
+    assert found.device_seconds("gpu") == 30.0 and found.wasted_device_seconds("cpu") == 8 * (30.0 - 20.0)
+    assert found.money.amount == pytest.approx(240 * 0.00001 + 30 * 0.001)
+
+
+def test_a_search_that_went_on_on_other_devices(tmp_path):
+    store, key = Store(tmp_path), "c" * 16
+    parent = add_run(store, "search", {"tune": key})
+    first = begin("x", 0, "tune", key, kind="cpu", devices=4.0)
+    lines(parent / ATTEMPTS, first, begin("y", 50, "tune", key, devices=1.0), end("y", 60.0, stage="tune", key=key))
+    events = [
+        {"kind": kind, "trial": trial, "at": T + at}
+        for kind, trial, at in (("begin", "t1", 1), ("end", "t1", 11), ("begin", "t2", 60), ("end", "t2", 66))
+    ]
+    lines(tmp_path / "stages" / "tune" / key / "search.jsonl", *({"values": {}, **e} for e in events))
+    assert [(s.kind, s.attempts, s.device_seconds) for s in cost(store, parent.name).stages] == [("cpu", 1, 40.0), ("gpu", 1, 6.0)]
+
+
 def test_trials_count_once_and_stopping_early_is_no_waste(tmp_path):
     store, key = Store(tmp_path), "c" * 16
     parent = add_run(store, "search", {"tune": key})

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from components.data.card import load_card, write_card
 from components.data.dataset import ShardDataset
 from components.errors import UserError
 from components.files import read_json
@@ -43,6 +47,20 @@ def evaluated(group, spec, data, trained, tmp_path_factory):
         config = {"spec": spec, "data": str(data), "directory": str(directory), "checkpoint": str(best)}
         found[world] = directory, group.run(world, jobs.evaluate, config)
     return found
+
+
+def test_a_model_goes_on_with_the_statistics_that_it_was_trained_with(group, spec, data, trained, evaluated, tmp_path):
+    """The same rows, whose card tells of others: as if newer data had moved."""
+    moved = Path(shutil.copytree(data, tmp_path / "moved"))
+    card = load_card(moved)
+    other = replace(card.statistics["inputs"], mean=tuple(m + 4.0 for m in card.statistics["inputs"].mean))
+    write_card(moved, replace(card, statistics={**card.statistics, "inputs": other}))
+    best = Checkpoints(trained[0] / "checkpoints").path("best")
+    config = {"spec": spec, "data": str(moved), "directory": str(tmp_path), "checkpoint": str(best)}
+    (unlike,) = group.run(1, jobs.evaluate, config)
+    (alike,) = group.run(1, jobs.evaluate, {**config, "trained_on": str(data)})
+    assert alike == evaluated[1][1][0]
+    assert unlike["test"]["loss"] != alike["test"]["loss"]
 
 
 def test_training_writes_its_three_outputs(trained):
@@ -123,6 +141,11 @@ def test_damaged_inputs_are_refused_by_every_worker(group, spec, data, trained, 
         group.run(2, jobs.evaluate, config)
     with pytest.raises(UserError, match=r"card\.json is missing"):
         group.run(2, jobs.train, {**config, "data": str(tmp_path)})
+    moved = {**config, "content_sha256": "0" * 64}  # other data have taken the place of those that were meant
+    with pytest.raises(UserError, match="another version"):
+        group.run(2, jobs.train, moved)
+    with pytest.raises(UserError, match="another version"):
+        group.run(2, jobs.evaluate, {**moved, "checkpoint": str(Checkpoints(trained[0] / "checkpoints").path("best"))})
     with pytest.raises(UserError, match="batch is larger than the data"):
         group.run(2, jobs.train, {**config, "spec": {**spec, "trainer": {**spec["trainer"], "batch_size": 42}}})
     assert not (tmp_path / "metrics.json").exists()
