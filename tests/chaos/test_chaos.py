@@ -16,10 +16,8 @@ from tests.chaos.verdict import Facts, complaints, finished_stages, sound
 LINKS = (
     "fetch during driver inline",
     "prepare done driver inline",
-    "check after driver inline",
     "train half driver ray",
     "train unpointed driver inline",
-    "train done driver inline",
     "evaluate during driver inline",
     "report done driver inline",
 )

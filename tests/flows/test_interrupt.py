@@ -57,7 +57,7 @@ def assert_gone(workspace):
     assert until(lambda: not workspace.processes(), pause_seconds=0.1), workspace.processes()
 
 
-@pytest.mark.parametrize(("stage", "after_seconds"), [("data", 0.4), ("check", 0.2), ("train", 0.0), ("evaluate", 0.05), ("report", 0.2)])
+@pytest.mark.parametrize(("stage", "after_seconds"), [("data", 0.4), ("train", 0.0), ("evaluate", 0.05), ("report", 0.2)])
 def test_ctrl_c_in_a_stage(workspace, stage, after_seconds):
     process, lines = begin(workspace, stage, *SLOW, **(OWN_SERVER if stage == "data" else {}))
     if stage == "train":

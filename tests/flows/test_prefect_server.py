@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -140,8 +140,8 @@ def first_night(served, workspace, nights):
     """What the scheduler made of a schedule: nobody asked for this run."""
     write_sales(workspace.root, 600)
     deployment = f"deployments/{served.ask('deployments/name/nightly/nightly')['id']}"
-    soon = datetime.now(UTC).isoformat()
-    served.ask(f"{deployment}/schedules", [{"active": True, "schedule": {"interval": 20, "anchor_date": soon}}])
+    soon = (datetime.now(UTC) + timedelta(seconds=15)).isoformat()  # the scheduler looks every 5 s
+    served.ask(f"{deployment}/schedules", [{"active": True, "schedule": {"interval": 60, "anchor_date": soon}}])
     told = wait_until(nights.told, 250, "a scheduled night")[0]
     served.ask(f"{deployment}/pause_deployment", {})
     wait_until(lambda: not served.going_on("nightly"), 250, "the end of nights that were scheduled meanwhile")
@@ -212,7 +212,7 @@ def test_data_that_drifted_bring_a_night_of_their_own(nights, first_night, works
 def test_a_cancelled_night_leaves_no_process(nights, first_night, workspace):
     """Cancelled in the middle of a training on two Ray workers. Its process reports a crash, Prefect's runner then what it was."""
     before = {process.pid for process in workspace.processes()}
-    overrides = ["cluster=local", "trainer.duration=1000000ep", "trainer.validate_every=1000ep", "trainer.checkpoint_every=1000ep"]
+    overrides = ["cluster=local", "trainer.duration=1000000ep", "trainer.validate_every=1000ep", "trainer.checkpoint_every=100ep"]
     run = nights.server.trigger("nightly/nightly", overrides=overrides)
     wait_until(lambda: list(nights.store.glob("stages/train/*.partial/checkpoints/step_*")), 250, "a checkpoint")
     nights.server.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
