@@ -21,6 +21,7 @@ from flows.record import dvc_version
 from flows.registry.candidate import candidate_of
 from flows.registry.decide import decide_candidate
 from flows.runs import read_run
+from flows.search.trial import carry_out
 from flows.stages import STAGES
 from tests.flows.test_prefect_server import DATA, write_sales
 
@@ -97,6 +98,15 @@ def test_drift_of_one_model_is_asked_for_though_another_fails_and_though_somebod
     ask(look([], []), lambda wanted: sent.append([one.model for one in wanted]))
     assert sent == [["sales"]]
     assert look(["sales"], [])[0].why == "these data have asked for retraining before"
+
+
+def test_a_trial_is_of_the_data_that_its_search_began_with(moved):
+    run, _ = moved
+    reached = []
+    carry_out([*SALES, "trainer.duration=3ep"], "test", run.run_id, reached.append, data=run.done["data"].key)
+    assert reached[-1].finished
+    trained = run.store.read("train", reached[-1].directory.name)
+    assert trained.parts["inputs"]["data"] == run.done["data"].outputs["content_sha256"]
 
 
 def test_the_gates_work_is_counted_with_the_candidates(decision):
