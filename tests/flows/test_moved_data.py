@@ -10,7 +10,7 @@ import pytest
 from components.data.params import PREPARED
 from components.errors import RunError
 from components.files import read_json
-from flows.adapters.dvc_versions import cache_directory, data_version
+from flows.adapters.dvc_versions import cache_directory, data_version, held
 from flows.attempts import read_attempts
 from flows.cli import main
 from flows.cost.cost import cost_of
@@ -121,6 +121,17 @@ def test_the_gates_work_is_counted_with_the_candidates(decision):
     assert own == run.done["evaluate"].key != champions  # the champion on the candidate's data
     stages = {s.stage: s for s in cost_of(run.store, read_run(run.store, run.run_id)).stages}
     assert stages["evaluate"].attempts == 2 and stages["gate"].device_seconds > 0.0
+
+
+def test_a_damaged_shard_is_not_used_either(project, moved):
+    run, _ = moved
+    newest = newest_data(open_run(SALES, "test"))
+    (shard,) = newest.directory.glob("test-*.inputs.npy")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + b"x")  # the card beside it is as it was
+    with held(project, run.store, newest) as found:
+        assert found.directory != newest.directory and (found.directory / shard.name).read_bytes() == whole
+    shard.write_bytes(whole)
 
 
 def test_where_they_are_gone_it_is_refused(project, moved):
