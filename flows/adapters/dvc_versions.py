@@ -33,10 +33,10 @@ def held(root: Path, store: Store, data: Manifest) -> Iterator[Manifest]:
         yield data
         return
     named = named_data(root, data)
-    with data_version(root, named) as directory:
+    with _in_cache(root, named) as directory:
         if directory is None:
             raise RunError(
-                f"the data were prepared anew meanwhile, and version {named['content_sha256'][:12]} of {named['key']} is gone from DVC's cache too: "
+                f"the data were prepared anew or damaged meanwhile, and DVC's cache has no version {named['content_sha256'][:12]} of {named['key']}: "
                 "run the same command again, which begins with the newest data"
             )
         yield replace(data, directory=directory)
@@ -61,6 +61,13 @@ def data_version(root: Path, data: dict[str, Any]) -> Iterator[Path | None]:
     if _is_version(newest, data):
         yield newest
         return
+    with _in_cache(root, data) as directory:
+        yield directory
+
+
+@contextmanager
+def _in_cache(root: Path, data: dict[str, Any]) -> Iterator[Path | None]:
+    """Hold a version as links into DVC's cache; None where it is not there, or the md5 is that of another."""
     files = _cached(root, str((data.get("dvc") or {}).get("prepared") or ""))
     if files is None:
         yield None

@@ -49,6 +49,7 @@ class Asked:
         stages: that each trial does.
         population: folder for the checkpoints that trials hand on.
         known: what earlier searches measured, `[(values, value)]`, best first.
+        data: key of the data stage that all trials are compared on; None where each has its own.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class Asked:
     stages: tuple[str, ...]
     population: Path
     known: list[tuple[dict[str, Any], float]]
+    data: str | None = None
 
 
 def search(directory: Path, asked: Asked, on_event: Callable[[dict[str, Any]], None]) -> None:
@@ -107,6 +109,7 @@ def _order(directory: Path, asked: Asked) -> dict[str, Any]:
         "stages": list(asked.stages),
         "population": str(asked.population),
         "known": asked.known,
+        "data": asked.data,
         "cluster": to_plain(asked.spec.cluster),
         "tune": to_plain(asked.spec.tune),
         "mode": asked.spec.trainer.monitor.mode,

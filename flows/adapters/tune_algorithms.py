@@ -18,7 +18,8 @@ def param_space(wanted: TuneSpec, order: dict[str, Any]) -> dict[str, Any]:
     from ray import tune
 
     constant = {
-        name: order[name] for name in ("root", "directory", "overrides", "command", "run_id", "stages", "population", "address", "cluster", "tune")
+        name: order[name]
+        for name in ("root", "directory", "overrides", "command", "run_id", "stages", "population", "data", "address", "cluster", "tune")
     }
     if wanted.algorithm == "list":
         return {"order": constant, "values": tune.grid_search(list(wanted.configurations))}

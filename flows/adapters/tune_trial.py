@@ -42,7 +42,7 @@ def trial(config: dict[str, Any]) -> None:
         overrides = told["overrides"] if goes_on else _overrides(order, values, donor)
         composed = [*without_search(order["overrides"]), *overrides, *_where(order)]
         report = _Reporter(order, own, values, overrides, donor)
-        carry_out(composed, order["command"], order["run_id"], report, (donor or told).get("step", 0), order["stages"])
+        carry_out(composed, order["command"], order["run_id"], report, (donor or told).get("step", 0), order["stages"], order.get("data"))
     except Exception as error:
         write_json(failed, failure(error, traceback.format_exc()))
         raise

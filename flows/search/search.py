@@ -45,7 +45,7 @@ def search(run: PipelineRun, partial: Partial) -> dict[str, Any]:
     if earlier:
         run.announce(f"tune: {len(earlier)} trials of earlier searches are known")
     population = run.store.root / "population" / directory.name.removesuffix(".partial")
-    asked = tune.Asked(run.root, spec, run.overrides, run.command, run.run_id, NEEDED, population, earlier)
+    asked = tune.Asked(run.root, spec, run.overrides, run.command, run.run_id, NEEDED, population, earlier, run.done["data"].key)
     room = Room(run.store, spec.tune.disk_gib, monitor.mode, run.run_id)
     told = _Told(run, monitor.metric)
 

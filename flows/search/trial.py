@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import Interrupted
+from components.spec.parse import to_plain
 from components.training.journal import Follower, read
 from components.training.notices import Notice, Told
+from flows.account import StageResult
 from flows.open import open_run
 from flows.run import PipelineRun
+from flows.stages import configuration
 from flows.upstream import NEEDED
 from flows.workers import start_workers
 
@@ -52,6 +55,7 @@ def carry_out(
     report: Callable[[Measured], None],
     since_step: int = 0,
     stages: Sequence[str] = NEEDED,
+    data: str | None = None,
 ) -> None:
     """Train one configuration, or find it trained.
 
@@ -62,6 +66,7 @@ def carry_out(
         report: called after each validation and at the end; raises to end the trial, whose training then saves and leaves.
         since_step: what was reported of this configuration before.
         stages: of the run that are done; those after the training, too, where what it comes to is wanted.
+        data: key of the data stage that a search is of; what its trials come to is compared.
     """
     journals: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
@@ -72,6 +77,8 @@ def carry_out(
 
     told = Told()
     run = open_run(overrides, command, follow=follow, part_of=part_of)
+    if data is not None:
+        _take_data(run, data)
     run.work_with(start_workers(run.spec.cluster, run.store.mailboxes, told))
     training = _Training(run, stages)
     training.start()
@@ -93,6 +100,14 @@ def carry_out(
         report(replace(last, finished=True))
 
 
+def _take_data(run: PipelineRun, key: str) -> None:
+    """Have a trial train on the data that the search began with, though they may have grown meanwhile; not where it varies how they are prepared."""
+    found = run.store.read("data", key)
+    if found is not None and found.parts["config"] == to_plain(configuration("data", run.spec)):
+        run.use(("data", key))
+        run.done["data"], run.results["data"] = found, StageResult("reused", 0.0, str(found.directory), key, "the search's")
+
+
 class _Training(threading.Thread):
     """The stages of a run up to its training. Tune's own thread is the one that reports, and in which Tune says stop."""
 
@@ -105,7 +120,8 @@ class _Training(threading.Thread):
         try:
             with self.pipeline as run:
                 for stage in self._stages:
-                    run.stage(stage)
+                    if stage not in run.done:
+                        run.stage(stage)
                 run.end_with_training()
         except Interrupted:  # it was told to
             pass

@@ -18,7 +18,7 @@ from flows.adapters.tune_trial import GRACES, VALUE
 
 SPACE = {"optimizer": {"lr": {"log_uniform": [1e-6, 1e0]}}, "trainer": {"batch_size": {"integer": [1, 64]}}}
 BEST_LOG_RATE = -2.0
-ORDER = dict.fromkeys(("root", "directory", "overrides", "command", "run_id", "stages", "population", "address", "cluster", "tune"), "")
+ORDER = dict.fromkeys(("root", "directory", "overrides", "command", "run_id", "stages", "population", "data", "address", "cluster", "tune"), "")
 
 
 def loss(values):

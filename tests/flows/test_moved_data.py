@@ -10,7 +10,7 @@ import pytest
 from components.data.params import PREPARED
 from components.errors import RunError
 from components.files import read_json
-from flows.adapters.dvc_versions import cache_directory, data_version
+from flows.adapters.dvc_versions import cache_directory, data_version, held
 from flows.attempts import read_attempts
 from flows.cli import main
 from flows.cost.cost import cost_of
@@ -21,6 +21,7 @@ from flows.record import dvc_version
 from flows.registry.candidate import candidate_of
 from flows.registry.decide import decide_candidate
 from flows.runs import read_run
+from flows.search.trial import carry_out
 from flows.stages import STAGES
 from tests.flows.test_prefect_server import DATA, write_sales
 
@@ -99,6 +100,15 @@ def test_drift_of_one_model_is_asked_for_though_another_fails_and_though_somebod
     assert look(["sales"], [])[0].why == "these data have asked for retraining before"
 
 
+def test_a_trial_is_of_the_data_that_its_search_began_with(moved):
+    run, _ = moved
+    reached = []
+    carry_out([*SALES, "trainer.duration=3ep"], "test", run.run_id, reached.append, data=run.done["data"].key)
+    assert reached[-1].finished
+    trained = run.store.read("train", reached[-1].directory.name)
+    assert trained.parts["inputs"]["data"] == run.done["data"].outputs["content_sha256"]
+
+
 def test_the_gates_work_is_counted_with_the_candidates(decision):
     with open_run([*SALES, "trainer.duration=1ep"], "test") as run:
         for stage in STAGES:
@@ -111,6 +121,17 @@ def test_the_gates_work_is_counted_with_the_candidates(decision):
     assert own == run.done["evaluate"].key != champions  # the champion on the candidate's data
     stages = {s.stage: s for s in cost_of(run.store, read_run(run.store, run.run_id)).stages}
     assert stages["evaluate"].attempts == 2 and stages["gate"].device_seconds > 0.0
+
+
+def test_a_damaged_shard_is_not_used_either(project, moved):
+    run, _ = moved
+    newest = newest_data(open_run(SALES, "test"))
+    (shard,) = newest.directory.glob("test-*.inputs.npy")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + b"x")  # the card beside it is as it was
+    with held(project, run.store, newest) as found:
+        assert found.directory != newest.directory and (found.directory / shard.name).read_bytes() == whole
+    shard.write_bytes(whole)
 
 
 def test_where_they_are_gone_it_is_refused(project, moved):
