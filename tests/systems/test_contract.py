@@ -23,7 +23,7 @@ from components.training.journal import read
 from components.training.notices import Notice
 from components.training.session import LocalSession, Session
 from flows.run import PipelineRun
-from flows.store import Manifest, Store
+from flows.store import Partial, Store
 from tests.systems.small import EXPERIMENTS, ROOT, Small
 
 every = pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -193,8 +193,11 @@ def test_the_pipeline_runs_to_its_report(small, experiment, first_of_its_kind, t
     store = Store(tmp_path / "store")
     said: list[str] = []
     with PipelineRun(ROOT, spec, [], "modelyard run", store, said.append, lambda stage, directory: nullcontext()) as run:
-        outputs = {"directory": str(system.data), "content_sha256": card["content_sha256"]}
-        run.done["data"] = Manifest("data", "tiny", {}, outputs, system.data, {}, 0.0, "")
+        with store.run("data", {"data": card["content_sha256"]}, said.append) as partial:
+            assert isinstance(partial, Partial)
+            partial.files_in = system.data
+            partial.outputs = {"directory": str(system.data), "content_sha256": card["content_sha256"]}
+        (run.done["data"],) = filter(None, [store.find("data", {"data": card["content_sha256"]})])
         for stage in ("check", "train", "evaluate", "report")[: 4 if first_of_its_kind(experiment) else 3]:
             assert run.stage(stage).status == "ran"
     if "report" in run.done:
