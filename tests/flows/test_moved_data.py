@@ -114,7 +114,7 @@ def test_the_gates_work_is_counted_with_the_candidates(decision):
         for stage in STAGES:
             run.stage(stage)
     found = decide_candidate(run.store, "sales", candidate_of(run.store, run.run_id))
-    assert found.judgement.champion is not None and found.judgement.champion.number == 1
+    assert found.before is not None and found.before.number == 1
     told = [(a.stage, a.kind, a.status) for a in read_attempts(run.directory)]
     assert told == [*((stage, "cpu", "ran") for stage in STAGES[1:]), ("evaluate", "cpu", "ran"), ("gate", "cpu", "ran")]
     own, champions = [a.key for a in read_attempts(run.directory) if a.stage == "evaluate"]
