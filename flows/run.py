@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -154,7 +154,7 @@ class PipelineRun:
         self.store.note_last(name, found.key, self.spec.experiment)
         self.done[name] = found
         if status == "ran":
-            with self._holding_data():
+            with suppress(RunError), self._holding_data():  # a figure for forecasts: no run fails for it
                 note(self.store, self.spec, found, self.done["data"])
         self.results[name] = StageResult(status, time.monotonic() - started, str(found.directory), found.key, why, changes or [])
         self.announce(f"{name}: {status} in {self.results[name].seconds:.1f} s")
@@ -283,8 +283,10 @@ class PipelineRun:
     def _take_best(self, tuned: Manifest) -> None:
         """Go on with what the search found; where that is another version of the data, get it."""
         self._adopt(tuned)
+        others = False  # by configuration, not by key: the key of data of one's own would be that of files which may have grown since
         for stage in ("data", "check"):
-            if digest(stages.key_parts(stage, self.spec, self.done)) != self.done[stage].key:
+            others = others or to_plain(stages.configuration(stage, self.spec)) != self.done[stage].parts["config"]
+            if others:
                 self.stage(stage)
 
     def _adopt(self, tuned: Manifest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,24 +17,33 @@ from components.data.card import CARD_NAME
 from components.data.params import PREPARED
 from components.errors import RunError
 from components.files import read_json, read_object
+from flows.lease import is_dead, write_holder
 from flows.record import dvc_version
 from flows.store import Manifest, Store
 
+_PREFIX, _HOLDER = "modelyard-data-", "holder.json"
+
 
 @contextmanager
-def held(root: Path, store: Store, data: Manifest) -> Iterator[Manifest]:
-    """Hold the data that a data stage made, for the block: its manifest, with a directory that has this version, come what may to data/prepared.
+def held(root: Path, store: Store, data: Manifest, *, apart: bool = False) -> Iterator[Manifest]:
+    """Hold the data that a data stage made, for the block: its manifest, with a directory that has this version now.
 
     While a training goes on somebody may prepare newer data in the place of its own; it is evaluated and judged on its own all the same.
+
+    Args:
+        apart: from DVC's cache if they are there, for a block that opens them more than once: data/prepared may change while it lasts.
 
     Raises:
         RunError: neither the project nor DVC's cache has this version any more.
     """
-    if store.find(data.stage, data.parts) is not None:  # each file is looked at
+    if not apart and store.find(data.stage, data.parts) is not None:  # each file is looked at
         yield data
         return
     named = named_data(root, data)
     with _in_cache(root, named) as directory:
+        if directory is None and apart and store.find(data.stage, data.parts) is not None:
+            yield data
+            return
         if directory is None:
             raise RunError(
                 f"the data were prepared anew or damaged meanwhile, and DVC's cache has no version {named['content_sha256'][:12]} of {named['key']}: "
@@ -74,12 +84,22 @@ def _in_cache(root: Path, data: dict[str, Any]) -> Iterator[Path | None]:
         return
     within = root / ".dvc" / "tmp"  # workers on other hosts see the project, not this machine's /tmp
     within.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="modelyard-data-", dir=within) as folder:
+    _remove_left(within)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=within) as folder:
+        write_holder(Path(folder) / _HOLDER)
+        directory = Path(folder) / "data"
         for name, source in files.items():
-            link = Path(folder) / name
+            link = directory / name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(source)
-        yield Path(folder) if _is_version(Path(folder), data) else None
+        yield directory if _is_version(directory, data) else None
+
+
+def _remove_left(within: Path) -> None:
+    """Remove the links of processes that were killed."""
+    for folder in within.glob(f"{_PREFIX}*"):
+        if is_dead(folder / _HOLDER):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_version(directory: Path, data: dict[str, Any]) -> bool:

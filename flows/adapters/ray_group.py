@@ -55,6 +55,8 @@ def main(mailbox: Path) -> int:
 
 def _hold(cluster: ClusterSpec, mailbox: Path) -> None:
     try:
+        _connect(cluster)
+        _require_places(cluster)
         persist(lambda: _fit(cluster, mailbox), cluster.max_failures, mailbox)
     except BaseException as error:
         if mailbox.exists() and not (mailbox / "group.failed.json").exists():
@@ -62,7 +64,10 @@ def _hold(cluster: ClusterSpec, mailbox: Path) -> None:
 
 
 def _fit(cluster: ClusterSpec, mailbox: Path) -> None:
-    _connect(cluster)
+    import ray
+
+    if not ray.is_initialized():  # begun anew: nodes that were lost meanwhile are waited for
+        _connect(cluster)
     _trainer(cluster, mailbox).fit()
 
 
@@ -109,6 +114,11 @@ def _connect(cluster: ClusterSpec) -> None:
             received=f"cluster.address={cluster.address} ({error})",
             mend="start one (`ray start --head`), or choose cluster=local",
         ) from error
+
+
+def _require_places(cluster: ClusterSpec) -> None:
+    import ray
+
     require_resources(cluster, ray.cluster_resources())
 
 

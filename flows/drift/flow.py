@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
-from prefect.events import emit_event
-from prefect.events.worker import EventsWorker
+from prefect.events import Event
+from prefect.events.clients import get_events_client
+from prefect.events.schemas.events import Resource
 
 from components.errors import RunError
 from flows.drift.look import Look, ask, look, looks_text
@@ -39,6 +41,15 @@ def _emit(wanted: list[Look]) -> None:
     """Send one event for all models: of two, the second night would be cancelled (prefect.yaml)."""
     told = [{"model": one.model, "reference": one.reference, "newest": one.newest, "why": one.why} for one in wanted]
     payload = {"models": [one.model for one in wanted], "looks": told}
-    if emit_event(EVENT, resource={"prefect.resource.id": "modelyard.drift"}, payload=payload) is None:
-        raise RunError("retraining could not be asked for: this process sends no events")
-    EventsWorker.instance().wait_until_empty()  # the event leaves from a thread; what was not sent must not be noted as asked for
+    event = Event(event=EVENT, resource=Resource({"prefect.resource.id": "modelyard.drift"}), payload=payload)
+    try:
+        asyncio.run(_send(event))
+    except Exception as error:
+        raise RunError(f"retraining could not be asked for: the Prefect server did not take the event: {error!r}") from error
+
+
+async def _send(event: Event) -> None:
+    """Send an event and wait until the server has it: what was not sent must not be noted as asked for. (`emit_event` sends from a thread, and tells
+    nobody of a failure.)"""
+    async with get_events_client(checkpoint_every=1) as client:
+        await client.emit(event)

@@ -57,7 +57,7 @@ def night(
     root = project_root()
     plan, prices = read_plan(root), read_prices(root)
     asked = chosen(plan, models)
-    store = _store(root, overrides)
+    store = _store(root, [*plan.overrides, *overrides])
     folder = store.root / NIGHTS
     folder.mkdir(exist_ok=True)
     with _alone(folder, wait, announce):

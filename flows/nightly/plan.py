@@ -42,6 +42,9 @@ def read_plan(root: Path) -> NightlySpec:
     except yaml.YAMLError as error:
         raise UserError(f"{PLAN} is no YAML: {error}") from error
     plan = parse(NightlySpec, plain, "nightly")
+    for model, overrides in plan.models.items():
+        if own := [override for override in overrides if override.startswith("store=")]:
+            raise UserError(f"{PLAN} gives {model} a store of its own", received=own[0], expected="one store for all: under `overrides:`, or none")
     if not plan.models:
         raise UserError(f"{PLAN} names no model", expected="such as `models: {digits: [experiment=cnn/lenet5]}`")
     return plan

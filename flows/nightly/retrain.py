@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,6 @@ from flows import stages
 from flows.catalogue import judged_by
 from flows.nightly.outcome import Outcome
 from flows.open import open_run
-from flows.predict import rows_of
 from flows.registry.candidate import Candidate, candidate_of
 from flows.registry.decide import Decision, decide_candidate
 from flows.registry.versions import Version
@@ -77,7 +76,7 @@ def _outcome(model: str, run: PipelineRun, candidate: Candidate, decision: Decis
         trained=_trained(run),
         run_id=candidate.run_id,
         reasons=decision.reasons,
-        changes=[] if decision.status == "unchanged" else changes(run.store, candidate, before),
+        changes=[] if decision.status == "unchanged" else changes(run.store, candidate, before, decision.rows),
         champion=None if decision.version is None else decision.version.number,
         before=None if before is None else before.number,
         metric=metric,
@@ -89,23 +88,27 @@ def _outcome(model: str, run: PipelineRun, candidate: Candidate, decision: Decis
     )
 
 
-def changes(store: Store, candidate: Candidate, champion: Version | None) -> list[str]:
-    """Say what differs between two trainings: data first, then configuration, code and environment."""
+def changes(store: Store, candidate: Candidate, champion: Version | None, rows: Mapping[str, int]) -> list[str]:
+    """Say what differs between two trainings: data first, then configuration, code and environment.
+
+    Args:
+        rows: of the candidate's data, by split: data/prepared may hold newer ones by now.
+    """
     if champion is None:
         return ["it is the first"]
     old_train = store.read("train", champion.stages["train"])
     if old_train is None:
         return ["the champion's training is not in the store any more"]
-    told = _data_changes(candidate.done["data"], champion)
+    told = _data_changes(candidate.done["data"], champion, rows["train"])
     old, new = stages.flat(old_train.parts), stages.flat(candidate.done["train"].parts)
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith("inputs.data")]
     found = [str(stages.Change(key, old.get(key, "(absent)"), new.get(key, "(absent)"))) for key in keys]
     return told + found[:_TOLD] + ([f"{len(found) - _TOLD} more"] if len(found) > _TOLD else [])
 
 
-def _data_changes(new: Manifest, champion: Version) -> list[str]:
+def _data_changes(new: Manifest, champion: Version, train_rows: int) -> list[str]:
     before, now = champion.data["content_sha256"], new.outputs["content_sha256"]
     if before == now:
         return []
-    rows = f"{champion.record['rows']['train']:,} -> {rows_of(new)['train']:,} training rows"
+    rows = f"{champion.record['rows']['train']:,} -> {train_rows:,} training rows"
     return [f"data {champion.data['name']}: {before[:12]} -> {now[:12]}, {rows}"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 from components.gate.refusals import refusals
 from flows.adapters.dvc_versions import held
 from flows.in_use import InUse
+from flows.predict import rows_of
 from flows.project import project_root
 from flows.registry.candidate import Candidate
 from flows.registry.export import export_candidate
@@ -31,6 +32,7 @@ class Decision:
         version: that is champion now; None where there is none.
         before: that was champion.
         reasons: why it was refused, or left, or what was overruled when it was promoted all the same.
+        rows: of the candidate's data, by split; none where it was not judged.
     """
 
     status: str
@@ -38,6 +40,7 @@ class Decision:
     version: Version | None
     before: Version | None
     reasons: list[str]
+    rows: dict[str, int] = field(default_factory=dict)
 
 
 def decide_candidate(store: Store, model: str, candidate: Candidate, because: str | None = None, announce: Announce = silent) -> Decision:
@@ -61,7 +64,7 @@ def decide_candidate(store: Store, model: str, candidate: Candidate, because: st
             if same or left:
                 tell(registry, model, announce)
                 return Decision("unchanged", champion.record["gate"], champion, champion, left)
-        with held(project_root(), store, candidate.done["data"]) as data:
+        with held(project_root(), store, candidate.done["data"], apart=True) as data:
             candidate = replace(candidate, done={**candidate.done, "data": data})
             return _decide(store, model, candidate, champion, because, using, announce)
 
@@ -76,16 +79,16 @@ def _decide(
         if because is None and not left_behind:  # which no night asks anybody about again
             raise
         verdict, reasons = judge_candidate(store, None, candidate, using, announce), [error.what]
-    reasons += refusals(verdict)
+    reasons, rows = [*reasons, *refusals(verdict)], rows_of(candidate.done["data"])
     if because is None:
         reasons += left_behind
         if reasons:
-            return Decision("refused", verdict, champion, champion, reasons)
+            return Decision("refused", verdict, champion, champion, reasons, rows)
     announce(f"promote: exports {candidate.run_id}")
     version = register(store, model, candidate, verdict, export_candidate)
     promote(store, version, champion, because or "the gate was passed", verdict, announce)
     announce(f"promote: {model} version {version.number} is champion")
-    return Decision("promoted", verdict, version, champion, reasons)
+    return Decision("promoted", verdict, version, champion, reasons, rows)
 
 
 def _replaced(registry: Registry, model: str, candidate: Candidate) -> list[str]:

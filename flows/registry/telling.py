@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from components.errors import UserError
 from components.files import read_object
 from components.spec.parse import parse
 from components.spec.schema import TrackingSpec
@@ -22,16 +21,25 @@ def silent(line: str) -> None:
 
 
 def tell(registry: Registry, model: str, announce: Announce) -> None:
-    """Give the order for the newest champion of a model, unless it was given: somebody may have been killed before he could. Never fails."""
-    entry = registry.history(model)[-1]
-    version = registry.version(model, entry.body["version"])
-    if read_object(order_path(registry.store.root, model, version.number)).get("entry") == entry.number:
-        return
+    """Give the order for the newest champion of a model, unless it was given: somebody may have been killed before he could.
+
+    Never fails: who is champion does not hang on it.
+    """
     try:
-        tracking = parse(TrackingSpec, version.record["spec"]["tracking"], "tracking")
-    except UserError as error:  # made by another version of the code
-        announce(f"tracking: W&B is not told of version {version.number}: {error.what}")
-        return
+        entry = registry.history(model)[-1]
+        if read_object(order_path(registry.store.root, model, entry.body["version"])).get("entry") == entry.number:
+            return
+        _give(registry, model, entry, announce)
+        while (newest := registry.history(model)[-1]).number != entry.number:  # another was told meanwhile, and the last that W&B hears must be right
+            entry = newest
+            _give(registry, model, entry, announce)
+    except Exception as error:
+        announce(f"tracking: W&B is not told of the champion of {model}: {error}")
+
+
+def _give(registry: Registry, model: str, entry: Entry, announce: Announce) -> None:
+    version = registry.version(model, entry.body["version"])
+    tracking = parse(TrackingSpec, version.record["spec"]["tracking"], "tracking")
     if put_off := mirror(tracking, registry.store.root, _order(version, entry)):
         announce(f"tracking: {put_off}")
 

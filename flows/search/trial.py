@@ -77,10 +77,8 @@ def carry_out(
 
     told = Told()
     run = open_run(overrides, command, follow=follow, part_of=part_of)
-    if data is not None:
-        _take_data(run, data)
     run.work_with(start_workers(run.spec.cluster, run.store.mailboxes, told))
-    training = _Training(run, stages)
+    training = _Training(run, stages, data)
     training.start()
     metric = run.spec.trainer.monitor.metric
     last: Measured | None = None
@@ -111,14 +109,16 @@ def _take_data(run: PipelineRun, key: str) -> None:
 class _Training(threading.Thread):
     """The stages of a run up to its training. Tune's own thread is the one that reports, and in which Tune says stop."""
 
-    def __init__(self, run: PipelineRun, stages: Sequence[str]) -> None:
+    def __init__(self, run: PipelineRun, stages: Sequence[str], data: str | None) -> None:
         super().__init__(daemon=True)
-        self.pipeline, self._stages = run, stages
+        self.pipeline, self._stages, self._data = run, stages, data
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
             with self.pipeline as run:
+                if self._data is not None:
+                    _take_data(run, self._data)
                 for stage in self._stages:
                     if stage not in run.done:
                         run.stage(stage)

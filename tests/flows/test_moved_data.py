@@ -9,13 +9,14 @@ import pytest
 
 from components.data.params import PREPARED
 from components.errors import RunError
-from components.files import read_json
+from components.files import read_json, write_json
 from flows.adapters.dvc_versions import cache_directory, data_version, held
 from flows.attempts import read_attempts
 from flows.cli import main
 from flows.cost.cost import cost_of
 from flows.drift.look import ask, look
 from flows.examine import newest_data
+from flows.lease import write_holder
 from flows.open import open_run
 from flows.record import dvc_version
 from flows.registry.candidate import candidate_of
@@ -121,6 +122,27 @@ def test_the_gates_work_is_counted_with_the_candidates(decision):
     assert own == run.done["evaluate"].key != champions  # the champion on the candidate's data
     stages = {s.stage: s for s in cost_of(run.store, read_run(run.store, run.run_id)).stages}
     assert stages["evaluate"].attempts == 2 and stages["gate"].device_seconds > 0.0
+
+
+def test_a_search_goes_on_with_the_data_that_it_searched(moved, monkeypatch):
+    run, _ = moved
+    before = dict(run.done)
+    monkeypatch.setattr(run, "_adopt", lambda tuned: None)  # the best is of the same configuration
+    run._take_best(run.done["train"])
+    assert run.done == before
+
+
+def test_apart_is_from_the_cache_and_what_a_killed_process_left_of_it_goes(project, moved):
+    run, _ = moved
+    left = project / ".dvc" / "tmp" / "modelyard-data-left"
+    write_holder(left / "holder.json")
+    write_json(left / "holder.json", {**read_json(left / "holder.json"), "started": 1})  # a process of this number, long ago
+    newest = newest_data(open_run(SALES, "test"))
+    with held(project, run.store, newest, apart=True) as found:
+        assert found.directory.is_relative_to(project / ".dvc" / "tmp")  # though data/prepared has this very version
+        assert read_json(found.directory / "card.json") == read_json(newest.directory / "card.json")
+        assert not left.exists()
+    assert not found.directory.exists()
 
 
 def test_a_damaged_shard_is_not_used_either(project, moved):

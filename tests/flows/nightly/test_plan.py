@@ -43,6 +43,7 @@ def test_the_plan_of_this_project_composes():
         ("models: {a: experiment=cnn/lenet5}\n", r"nightly.models\S* must be a list"),
         ("model: {a: []}\n", "unknown key 'nightly.model', did you mean 'nightly.models'"),
         ("models: {a: []}\ndrift: {psy: 1}\n", "unknown key 'nightly.drift.psy', did you mean 'nightly.drift.psi'"),
+        ("models: {a: [store=elsewhere]}\n", "gives a a store of its own"),
         ("models: [\n", "no YAML"),
     ],
 )
