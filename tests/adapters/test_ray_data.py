@@ -67,8 +67,7 @@ def order(epoch: int, start_sample: int = 0) -> Order:
     return zip(*(epoch_batches(ROWS, BATCH, 0, epoch, i, 2, start_sample) for i in range(2)), strict=True)
 
 
-@pytest.mark.parametrize(("epoch", "start_sample"), [(0, 0), (1, 0), (1, 13 * BATCH)])
-@pytest.mark.parametrize("depth", [0, 2])
+@pytest.mark.parametrize(("epoch", "start_sample", "depth"), [(0, 0, 2), (1, 13 * BATCH, 0)])
 def test_the_steps_are_those_of_direct_to_the_bit(cluster, dataset, epoch, start_sample, depth):
     steps = ray_data(dataset, order(epoch, start_sample))
     found = list(threaded(steps, depth) if depth else steps)

@@ -12,11 +12,11 @@ from tests.chaos.matrix import CELLS, COMMAND, SETTINGS
 from tests.chaos.play import arenas
 from tests.chaos.verdict import Facts, complaints, finished_stages, sound
 
-# In the order in which one run comes by; the cell with Ray trains on one worker, which gives what training in the driver's process gives.
+# In the order in which one run comes by; under Ray a driver is killed in tests/flows/test_interrupt.py.
 LINKS = (
     "fetch during driver inline",
     "prepare done driver inline",
-    "train half driver ray",
+    "train half driver inline",
     "train unpointed driver inline",
     "evaluate during driver inline",
     "report done driver inline",
@@ -44,7 +44,7 @@ def test_undisturbed_each_step_and_epoch_is_there_once(played):
 def test_the_run_is_killed(played, name):
     arena, _ = played
     cell = BY_NAME[name]
-    ended = arena.attempt(*COMMAND, *SETTINGS[cell.setting], "cluster.workers=1", fault=(cell.step, cell.victim))
+    ended = arena.attempt(*COMMAND, *SETTINGS[cell.setting], fault=(cell.step, cell.victim))
     assert ended.killed and ended.code == -9, ended.output
 
 
@@ -55,6 +55,6 @@ def test_and_ends_as_if_it_had_not_been(played):
     assert list(complaints(arena, facts, finished, arena.attempt(*COMMAND, *SETTINGS["inline"]))) == []
 
 
-def test_three_pipelines_at_once_run_every_stage_once(played):
+def test_two_pipelines_at_once_run_every_stage_once(played):
     arena, _ = played
-    assert list(crowd(arena, 3, timeout_seconds=240)) == []
+    assert list(crowd(arena, 2, timeout_seconds=240)) == []
