@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 demo: install
 	$(BIN)/modelyard run
 
-# Four processes, though two cores are enough: much of the time is waiting for Ray, Prefect and DVC. A file's tests in one of them, long files first
+# Three processes, though two cores are enough: much of the time is waiting for Ray, Prefect and DVC. A file's tests in one of them, long files first
 # (tests/conftest.py). Compiled modules are kept: the tests start hundreds of processes.
 test: install
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Prefect server, process worker and Ray head on loopback, with the deployments of prefect.yaml; prints what a shell needs to use them (infra/README.md).
 up: install

@@ -12,12 +12,14 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from components.files import read_object, write_json
 from flows.adapters.wandb import quiet
 
 MARK = "modelyard-sync.json"
 _NAME = re.compile(r"(?:offline-)?run-(?P<started>\d{8}_\d{6})-(?P<id>[0-9a-f]+)(?:-(?P<number>\d+))?")  # numbered: begun in the same second
+_READS = 2  # a log has a first record: none means that the tool did not run to its end, as on a machine that is full
 _SMALLEST_BYTES = 64  # W&B's core writes seven bytes at once and the rest in blocks: killed early it leaves a log without a record
 
 
@@ -88,10 +90,16 @@ def pieces(runs: Path, identifier: str | None = None) -> list[Piece]:
     return sorted((piece for piece in found if identifier in (None, piece.identifier)), key=lambda piece: (piece.started, str(piece.directory)))
 
 
+def _read(piece: Piece) -> list[dict[str, Any]]:
+    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(piece.directory)]
+    printed = subprocess.run(command, capture_output=True, text=True, env=quiet()).stdout
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+
+
 def steps_of(piece: Piece) -> list[int]:
     """Return the steps of a piece's rows, as W&B's own tool reads its log: of a torn one those before the tear."""
-    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(piece.directory)]
-    records = (
-        json.loads(line) for line in subprocess.run(command, capture_output=True, text=True, env=quiet()).stdout.splitlines() if line.startswith("{")
-    )
+    records: list[dict[str, Any]] = []
+    for _ in range(_READS):
+        if piece.empty or (records := _read(piece)):
+            break
     return [int(record["history"]["item"]["_step"]) for record in records if record.get("type") == "history"]
