@@ -25,7 +25,7 @@ from flows.registry.decide import decide_candidate
 from flows.runs import read_run
 from flows.search.trial import carry_out
 from flows.stages import STAGES
-from tests.flows.test_prefect_server import DATA, write_sales
+from tests.flows.sales import DATA, write_sales
 
 SALES = ["experiment=linear/regression_gd", "data=sales", "check=default", "trainer.batch_size=64", "cluster=inline", "tracking=disabled"]
 

@@ -6,11 +6,11 @@ import json
 import signal
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 from filelock import FileLock
 
 from flows.processes import end_group
+from tests.flows.sales import DATA, write_sales
 from tests.prefect_stack import Server, wait_until
 
 FAST = ["cluster=inline", "debug=fast", "tracking=disabled"]
@@ -77,32 +77,10 @@ def test_the_command_line_uses_the_server(server, triggered, workspace):
     assert len(runs) == 2 and {r["state_type"] for r in runs} == {"COMPLETED"}
 
 
-DATA = """
-name: sales
-title: Sales
-licence: mine
-homepage: none
-fetch: {path: sales.csv}
-prepare:
-  _target_: components.data.sources.table.read_table
-  file: sales.csv
-  target: sales
-  kind: regression
-  validation_fraction: 0.1
-  test_fraction: 0.3
-  seed: 0
-"""
 PLAN = """
 models:
   sales: [experiment=linear/regression_gd, data=sales, check=default, trainer.batch_size=64, trainer.duration=20ep, cluster=inline, tracking=disabled]
 """
-
-
-def write_sales(root, rows, price=0.0):
-    """Sales = 3 x price - 2 x rain + 10, and noise of 0.5; the first rows stay when there are more. `price`: what all prices rose by."""
-    draws = np.random.default_rng(0).normal(size=(rows, 3)) + np.array([price, 0, 0])
-    table = [f"{p:.4f},{r:.4f},{3 * p - 2 * r + 10 + 0.5 * e:.4f}" for p, r, e in draws]
-    (root / "sales.csv").write_text("\n".join(["price,rain,sales", *table]) + "\n")
 
 
 class Nights:

@@ -18,27 +18,13 @@ from flows.open import open_run
 from flows.registry.candidate import Candidate, candidate_of
 from flows.run import PipelineRun
 from flows.store import Partial, Store
+from tests.flows.sales import DATA
 from tests.flows.stores import PROJECT
 
 OVERRIDES = (
     *("experiment=linear/regression_gd", "data=sales", "check=default", "trainer.batch_size=64", "trainer.duration=20ep", "optimizer.lr=0.1"),
     *("cluster=inline", "tracking=disabled"),
 )
-DATA = """
-name: sales
-title: Sales
-licence: mine
-homepage: none
-fetch: {path: sales.csv}
-prepare:
-  _target_: components.data.sources.table.read_table
-  file: sales.csv
-  target: sales
-  kind: regression
-  validation_fraction: 0.1
-  test_fraction: 0.3
-  seed: 0
-"""
 
 
 class Yard:
