@@ -49,6 +49,11 @@ class Interrupted(KeyboardInterrupt):
     """Somebody asked a run to leave, and it has saved where it stood. A KeyboardInterrupt, so that no `except Exception` takes it for a fault."""
 
 
+def in_words(error: Exception) -> str:
+    """Return what a person needs of an error that does not end the command; of a bug of ours, its kind as well."""
+    return str(error) if isinstance(error, (UserError, RunError)) else f"{type(error).__name__}: {error}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ", did you mean 'x'?" for the closest known name, or nothing when none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

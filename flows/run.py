@@ -28,7 +28,7 @@ from flows.record import dvc_version
 from flows.search.best import best_of
 from flows.store import Manifest, Partial, Store
 from flows.tracking import Tracking, tracking_id
-from flows.upstream import NEEDED, checkpoint, complete, finished
+from flows.upstream import NEEDED, checkpoint, complete, finished, job_config
 from flows.workers import Workers, start_workers
 
 log = logging.getLogger(__name__)
@@ -341,10 +341,7 @@ class PipelineRun:
     def _submit(self, job: str, **config: Any) -> None:
         self.warm()
         assert self._workers is not None
-        upstream = {name: checkpoint(self.done[f"upstream.{name}"]) for name in self.spec.upstream}
-        data = self.done["data"]
-        named = {"data": str(data.directory), "content_sha256": data.outputs["content_sha256"]}
-        self._workers.submit(job, {"spec": to_plain(self.spec), **named, "upstream": upstream, **config})
+        self._workers.submit(job, {**job_config(self.spec, self.done), **config})
 
     @property
     def checkpoint(self) -> str:

@@ -5,11 +5,13 @@ What of an upstream run counts downstream is the checkpoint alone; the task is h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from components.errors import UserError
+from components.spec.parse import to_plain
 from components.spec.schema import Spec
 from flows import stages
 from flows.compose import compose
@@ -45,6 +47,17 @@ def finished(root: Path, spec: Spec, store: Store) -> dict[str, Manifest]:
 def complete(root: Path, spec: Spec, train: Callable[[str, Spec], Manifest]) -> dict[str, Manifest]:
     """Return the train manifests of all upstream runs, `train(name, spec)` giving each."""
     return {name: train(name, upstream) for name, upstream in upstream_specs(root, spec).items()}
+
+
+def job_config(spec: Spec, done: Mapping[str, Manifest]) -> dict[str, Any]:
+    """Return what every job is told: the specification, the data and which version they must be, the checkpoints that it builds on.
+
+    Args:
+        done: the finished stages: `data`, and `upstream.<name>` for each.
+    """
+    data = done["data"]
+    upstream = {name: checkpoint(done[f"upstream.{name}"]) for name in spec.upstream}
+    return {"spec": to_plain(spec), "data": str(data.directory), "content_sha256": data.outputs["content_sha256"], "upstream": upstream}
 
 
 def checkpoint(manifest: Manifest) -> str:

@@ -19,6 +19,7 @@ from components.gate.slices import slices_of
 from components.spec.schema import Expectation, GateSpec
 
 Judged = tuple[str, bool]  # a metric's name, and whether more is better
+Pairs = dict[str, Paired]
 
 
 def judge(
@@ -39,9 +40,11 @@ def judge(
     rows = fair_rows(judged, candidate.trained_on, None if champion is None else champion.trained_on)
     found = [findings.leak(rows, gate, champion is not None)]
     found += findings.expectations(candidate, wishes) if gate.expectations else []
-    paired = None if champion is None else _pair(candidate, champion, rows, gate)
-    if champion is not None and paired is not None:
-        found += _against(candidate, champion, paired, rows, judged, gate, judged_by)
+    paired = None
+    if champion is not None:
+        pairs = _pairs(candidate, champion, rows, gate)
+        paired = _chosen(pairs, gate)
+        found += _against(candidate, champion, pairs, paired, judged, gate, judged_by)
     found += findings.budgets(candidate, champion, gate)
     told = next((f.numbers for f in found if paired is not None and f.name == paired.score), {})
     return {
@@ -55,41 +58,38 @@ def judge(
 
 
 def _against(
-    candidate: Contender, champion: Contender, paired: Paired, rows: FairRows, judged: ShardDataset, gate: GateSpec, judged_by: Judged
+    candidate: Contender, champion: Contender, pairs: Pairs, paired: Paired, judged: ShardDataset, gate: GateSpec, judged_by: Judged
 ) -> list[Finding]:
     found: list[Finding | None] = [findings.score(paired, gate)]
     if gate.slices is not None and len(paired.rows):
         found += findings.slices(paired, slices_of(judged), gate)
-    if judged_by[0] not in _scores(candidate, champion, gate):
+    if judged_by[0] not in pairs:
         found.append(findings.headline(candidate, champion, *judged_by, gate))
     elif judged_by[0] != paired.score and len(paired.rows):
-        found.append(findings.judged(_paired(candidate, champion, rows, gate, judged_by[0]), gate))
+        found.append(findings.judged(pairs[judged_by[0]], gate))
     found.append(findings.calibration(candidate, champion, gate))
     return [finding for finding in found if finding is not None]
 
 
-def _pair(candidate: Contender, champion: Contender, rows: FairRows, gate: GateSpec) -> Paired:
+def _pairs(candidate: Contender, champion: Contender, rows: FairRows, gate: GateSpec) -> Pairs:
+    """The scores that both have of each sample, by name, on the fair rows that both were evaluated on."""
+    first, second = (contender.scores(gate.split) for contender in (candidate, champion))
+    names = [name for name in ("accuracy", "loss") if name in first and name in second]
+    if not names:
+        return {}
+    shared = np.intersect1d(np.intersect1d(first["sample_id"], second["sample_id"]), rows.fair)
+    mine, theirs = (np.isin(scores["sample_id"], shared) for scores in (first, second))
+    return {name: Paired(name, first[name][mine].astype(np.float64), second[name][theirs].astype(np.float64), shared) for name in names}
+
+
+def _chosen(pairs: Pairs, gate: GateSpec) -> Paired:
     """What the two are compared by before all else."""
-    known = _scores(candidate, champion, gate)
+    known = list(pairs)
     name = gate.score or (known[0] if known else "")
-    if name not in known:
+    if name not in pairs:
         raise UserError(
             f"the gate finds no score to compare on the split '{gate.split}'",
             received=f"gate.score={gate.score}, gate.split={gate.split}",
             expected=f"one of: {', '.join(known)}" if known else "a split among evaluate.splits",
         )
-    return _paired(candidate, champion, rows, gate, name)
-
-
-def _scores(candidate: Contender, champion: Contender, gate: GateSpec) -> list[str]:
-    """The scores that both have of each sample."""
-    both = [contender.scores(gate.split) for contender in (candidate, champion)]
-    return [name for name in ("accuracy", "loss") if all(name in scores for scores in both)]
-
-
-def _paired(candidate: Contender, champion: Contender, rows: FairRows, gate: GateSpec, name: str) -> Paired:
-    """One score of both on the fair rows that both were evaluated on."""
-    both = [contender.scores(gate.split) for contender in (candidate, champion)]
-    shared = np.intersect1d(np.intersect1d(both[0]["sample_id"], both[1]["sample_id"]), rows.fair)
-    first, second = (scores[name][np.isin(scores["sample_id"], shared)].astype(np.float64) for scores in both)
-    return Paired(name, first, second, shared)
+    return pairs[name]

@@ -36,20 +36,18 @@ def held(root: Path, store: Store, data: Manifest, *, apart: bool = False) -> It
     Raises:
         RunError: neither the project nor DVC's cache has this version any more.
     """
-    if not apart and store.find(data.stage, data.parts) is not None:  # each file is looked at
+    here = store.find(data.stage, data.parts) is not None  # each file is looked at
+    if here and not apart:
         yield data
         return
     named = named_data(root, data)
     with _in_cache(root, named) as directory:
-        if directory is None and apart and store.find(data.stage, data.parts) is not None:
-            yield data
-            return
-        if directory is None:
+        if directory is None and not here:
             raise RunError(
                 f"the data were prepared anew or damaged meanwhile, and DVC's cache has no version {named['content_sha256'][:12]} of {named['key']}: "
                 "run the same command again, which begins with the newest data"
             )
-        yield replace(data, directory=directory)
+        yield data if directory is None else replace(data, directory=directory)
 
 
 def named_data(root: Path, data: Manifest) -> dict[str, Any]:

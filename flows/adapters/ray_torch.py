@@ -6,12 +6,15 @@ seconds at each start, in two processes that never touch a tensor. What a worker
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
+
+_LEAVE_SECONDS = 5.0
 
 
 @dataclass
@@ -52,12 +55,7 @@ class _WorkersTorch(Backend):  # type: ignore[misc]
         ray.wait(left, num_returns=len(left), timeout=_LEAVE_SECONDS)  # one that hangs is ended with its process
 
 
-_LEAVE_SECONDS = 5.0
-
-
 def _join(rank: int, world: int, address: str, port: int, backend: str, timeout_seconds: int) -> None:
-    import os
-
     from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group
 
     os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port)}

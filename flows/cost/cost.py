@@ -17,7 +17,7 @@ from components.training.journal import read
 from flows.attempts import Attempt, Kind, held_by, read_attempts
 from flows.cost.prices import Prices
 from flows.cost.scaling import Scaling, scaling
-from flows.cost.spent import ALWAYS, StageCost, TrialCost, Window, search_cost, stage_cost
+from flows.cost.spent import ALWAYS, StageCost, TrialCost, Window, place_of, search_cost, stage_cost
 from flows.cost.training import JOURNAL, Stretch, stretches
 from flows.runs import Run
 from flows.store import Store
@@ -135,8 +135,8 @@ def _spec(run: Run) -> Spec | None:
 
 def _training(store: Store, run: Run) -> Path | None:
     """The directory of a run's training, finished or not; None where it has not come so far."""
-    folder, key = store.root / "stages" / "train", run.stages.get("train", "")
-    return None if not key else folder / key if (folder / key).is_dir() else folder / f"{key}.partial"
+    key = run.stages.get("train", "")
+    return place_of(store.root / "stages" / "train", key) if key else None
 
 
 def _stretches(store: Store, run: Run) -> list[Stretch]:

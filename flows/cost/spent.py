@@ -108,9 +108,15 @@ def _seconds(attempt: Attempt, own: Sequence[Stretch], alive_until: float | None
     return None if heard is None else max(0.0, heard - attempt.at)
 
 
-def _stretches(folder: Path, key: str) -> list[Stretch]:
+def place_of(folder: Path, key: str) -> Path:
+    """Return where a stage lies, `folder` being `<store>/stages/<stage>`: finished, or as far as it has come."""
     finished = folder / key
-    return stretches(finished, ended=True) if finished.is_dir() else stretches(folder / f"{key}.partial", ended=False)
+    return finished if finished.is_dir() else folder / f"{key}.partial"
+
+
+def _stretches(folder: Path, key: str) -> list[Stretch]:
+    directory = place_of(folder, key)
+    return stretches(directory, ended=directory.name == key)
 
 
 def search_cost(folder: Path, attempts: Sequence[Attempt], window: Window) -> tuple[list[StageCost], list[TrialCost]]:
@@ -122,7 +128,7 @@ def search_cost(folder: Path, attempts: Sequence[Attempt], window: Window) -> tu
         window: what is counted.
     """
     newest = attempts[-1]
-    directory = folder / newest.key if (folder / newest.key).is_dir() else folder / f"{newest.key}.partial"
+    directory = place_of(folder, newest.key)
     costs = {a.kind: StageCost("tune", a.kind, sum(b.kind == a.kind for b in attempts), 0.0, 0.0, 0.0) for a in attempts}
     rows = []
     for trial in trials(read(directory / SEARCH_JOURNAL)):

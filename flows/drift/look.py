@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.drift.spec import DriftSpec
-from components.errors import RunError, UserError
+from components.errors import in_words
 from components.files import read_object
 from flows.adapters.dvc_versions import data_version
 from flows.examine import newest_data
@@ -67,7 +67,7 @@ def look(models: Sequence[str], overrides: Sequence[str], announce: Callable[[st
         try:
             looks.append(_look(model, [*own, *overrides], plan.drift, plan.drift_pause_hours, announce))
         except Exception as error:
-            why = str(error) if isinstance(error, (UserError, RunError)) else repr(error)
+            why = in_words(error)
             announce(f"{model}: failed: {why}")
             looks.append(Look(model, "failed", False, why))
     return looks

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from components.errors import RunError, UserError
+from components.errors import UserError, in_words
 from flows import stages
 from flows.catalogue import judged_by
 from flows.nightly.outcome import Outcome
@@ -48,7 +48,9 @@ def retrain(model: str, overrides: list[str], command: str, pipeline: Pipeline, 
         return _outcome(model, run, candidate, decision, time.monotonic() - started)
     except Exception as error:
         announce(f"{model}: failed: {error}")
-        return Outcome(model, "failed", _trained(run), "" if run is None else run.run_id, reasons=_reasons(error), seconds=time.monotonic() - started)
+        return Outcome(
+            model, "failed", _trained(run), "" if run is None else run.run_id, reasons=[in_words(error)], seconds=time.monotonic() - started
+        )
 
 
 def _trained(run: PipelineRun | None) -> bool:
@@ -59,11 +61,6 @@ def _trained(run: PipelineRun | None) -> bool:
 def _refuse_several(run: PipelineRun) -> None:
     if run.spec.folds is not None:
         raise UserError("folds have no champion", received=f"folds={run.spec.folds}", mend="retrain one run, with folds=null")
-
-
-def _reasons(error: Exception) -> list[str]:
-    """What a person needs of an error; of a bug of ours, its kind as well."""
-    return [str(error) if isinstance(error, (UserError, RunError)) else f"{type(error).__name__}: {error}"]
 
 
 def _outcome(model: str, run: PipelineRun, candidate: Candidate, decision: Decision, seconds: float) -> Outcome:

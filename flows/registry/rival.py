@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from components.data.card import Card, Column, load_card
 from components.errors import UserError
 from components.files import digest, read_json
-from components.spec.parse import parse_spec, to_plain
+from components.spec.parse import parse_spec
 from components.spec.schema import Spec
 from flows import stages
 from flows.attempts import attempted
@@ -20,7 +19,7 @@ from flows.registry.telling import Announce
 from flows.registry.versions import EXPORT, Version
 from flows.run import scalars
 from flows.store import Manifest, Partial, Store
-from flows.upstream import checkpoint
+from flows.upstream import checkpoint, job_config
 from flows.workers import start_workers
 
 
@@ -105,10 +104,7 @@ def _classes(was: set[str], now: set[str]) -> str:
 
 def _evaluate(store: Store, spec: Spec, done: dict[str, Manifest], partial: Partial, card: Path) -> None:
     """As it answers in production: the data's rows, but the statistics of the data that it was trained on."""
-    upstream = {name.removeprefix("upstream."): checkpoint(manifest) for name, manifest in done.items() if name.startswith("upstream.")}
-    data = done["data"]
-    named = {"data": str(data.directory), "content_sha256": data.outputs["content_sha256"]}
-    config: dict[str, Any] = {"spec": to_plain(spec), **named, "trained_on": str(card), "upstream": upstream}
+    config = {**job_config(spec, done), "trained_on": str(card)}
     workers = start_workers(spec.cluster, store.mailboxes)
     try:
         workers.submit("evaluate", {**config, "directory": str(partial.directory), "checkpoint": checkpoint(done["train"])})

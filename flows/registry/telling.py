@@ -29,10 +29,10 @@ def tell(registry: Registry, model: str, announce: Announce) -> None:
         entry = registry.history(model)[-1]
         if read_object(order_path(registry.store.root, model, entry.body["version"])).get("entry") == entry.number:
             return
-        _give(registry, model, entry, announce)
-        while (newest := registry.history(model)[-1]).number != entry.number:  # another was told meanwhile, and the last that W&B hears must be right
-            entry = newest
+        told = None
+        while (entry := registry.history(model)[-1]).number != told:  # another may be told meanwhile, and the last that W&B hears must be right
             _give(registry, model, entry, announce)
+            told = entry.number
     except Exception as error:
         announce(f"tracking: W&B is not told of the champion of {model}: {error}")
 
